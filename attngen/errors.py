@@ -1,0 +1,67 @@
+"""Every exception that attngen raises on purpose.
+
+A message says what was given, what is allowed and what to do. Where the cause is a line of the user's own code the
+error carries a `Source`, and the message ends with that line and a caret under the expression.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where in the user's code an expression was written. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+    end_column: int
+    text: str
+
+    def caret(self) -> str:
+        """Three lines: `file:line`, the source line, and a caret under the expression."""
+        width = max(1, self.end_column - self.column)
+        marker = " " * (self.column - 1) + "^" * width
+        return f'  File "{self.file}", line {self.line}\n    {self.text}\n    {marker}'
+
+
+class AttngenError(Exception):
+    """The base of every attngen error; catch it to catch them all."""
+
+    def __init__(self, message: str, *, source: Source | None = None) -> None:
+        super().__init__(message if source is None else f"{message}\n{source.caret()}")
+        self.message = message
+        self.source = source
+
+
+class SpecError(AttngenError):
+    """The definition of the mechanism is wrong: a type, a symbol, an arity, an illegal parameter."""
+
+
+class TraceError(SpecError):
+    """A Python function could not be read as an expression."""
+
+
+class ParseError(SpecError):
+    """A text form could not be parsed."""
+
+
+class BoundsError(SpecError):
+    """An index into a captured tensor can leave it; the message holds the proven range."""
+
+
+class InputError(AttngenError, ValueError):
+    """A tensor or an option given to a call does not fit: rank, dtype, device, shape, name."""
+
+
+class UnsupportedError(AttngenError, NotImplementedError):
+    """The spec is legal, but no backend that is available lowers it; the message lists each backend's reason."""
+
+
+class BuildError(AttngenError):
+    """A generated source did not compile; the message shows the generated line and the command."""
+
+
+class CacheError(AttngenError):
+    """The cache directory cannot be used at all. A damaged entry is never an error: it is rebuilt."""
