@@ -8,7 +8,8 @@ each node once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import cast
 
 from attngen.errors import Source, SpecError
 from attngen.ir.ops import OPERATORS, Type
@@ -22,11 +23,13 @@ SYMBOLS: dict[str, Type] = {
     "kv": "int",
     **{f"{axis}[{i}]": "int" for axis in ("q", "kv") for i in range(3)},
     **{f"dot[{i}]": "float" for i in range(8)},
-    # Sizes: queries, keys, batches, query heads, width of a head or of a view; keys that a row sees.
+    # Sizes: queries, keys, batches, heads of the result, heads of the tensor that a view reads, width of a head or of a
+    # view; keys that a row sees.
     "n_q": "int",
     "n_k": "int",
     "n_b": "int",
     "n_h": "int",
+    "heads": "int",
     "d": "int",
     "n_visible": "int",
     # What loop bounds see: the first and the last query of a tile (inclusive), flat and per coordinate.
@@ -55,18 +58,24 @@ class Expr:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_hash", hash(self._identity()))
 
-    def _identity(self) -> tuple[object, ...]:
-        raise NotImplementedError
-
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        if not isinstance(other, Expr) or self._hash != other._hash:
-            return False
-        return self._identity() == other._identity()
+        return isinstance(other, Expr) and _same(self, other)
 
     def __hash__(self) -> int:
         return self._hash
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Hashes of strings differ from process to process, so a pickled node must not carry its hash.
+        return _restore, (type(self), {f.name: getattr(self, f.name) for f in fields(self) if f.init})
+
+    def _label(self) -> tuple[object, ...]:
+        """What tells two nodes with equal children apart."""
+        raise NotImplementedError
+
+    def _identity(self) -> tuple[object, ...]:
+        return (*self._label(), self.children)
 
     @property
     def children(self) -> tuple[Expr, ...]:
@@ -79,7 +88,7 @@ class Const(Expr):
 
     value: bool | int | float
 
-    def _identity(self) -> tuple[object, ...]:
+    def _label(self) -> tuple[object, ...]:
         return ("const", self.type, repr(self.value))
 
 
@@ -89,7 +98,7 @@ class Sym(Expr):
 
     name: str
 
-    def _identity(self) -> tuple[object, ...]:
+    def _label(self) -> tuple[object, ...]:
         return ("sym", self.name)
 
 
@@ -100,8 +109,8 @@ class Load(Expr):
     tensor: str
     indices: tuple[Expr, ...]
 
-    def _identity(self) -> tuple[object, ...]:
-        return ("load", self.type, self.tensor, self.indices)
+    def _label(self) -> tuple[object, ...]:
+        return ("load", self.type, self.tensor)
 
     @property
     def children(self) -> tuple[Expr, ...]:
@@ -115,12 +124,41 @@ class Op(Expr):
     name: str
     args: tuple[Expr, ...]
 
-    def _identity(self) -> tuple[object, ...]:
-        return ("op", self.name, self.args)
+    def _label(self) -> tuple[object, ...]:
+        return ("op", self.name)
 
     @property
     def children(self) -> tuple[Expr, ...]:
         return self.args
+
+
+def _same(left: Expr, right: Expr) -> bool:
+    """Structural equality that visits each pair of nodes once: linear on shared sub-expressions, and not recursive."""
+    seen: set[tuple[int, int]] = set()
+    stack = [(left, right)]
+    while stack:
+        a, b = stack.pop()
+        if a is b or (id(a), id(b)) in seen:
+            continue
+        seen.add((id(a), id(b)))
+        if a._hash != b._hash or a._label() != b._label() or len(a.children) != len(b.children):
+            return False
+        stack.extend(zip(a.children, b.children, strict=True))
+    return True
+
+
+def _restore(cls: type[Expr], values: dict[str, object]) -> Expr:
+    return cast(Callable[..., Expr], cls)(**values)
+
+
+def intern(*roots: Expr) -> dict[int, Expr]:
+    """One representative for each class of equal nodes below the roots, by the id of the node. Linear."""
+    table: dict[tuple[object, ...], Expr] = {}
+    found: dict[int, Expr] = {}
+    for node in postorder(*roots):
+        key = (*node._label(), tuple(id(found[id(child)]) for child in node.children))
+        found[id(node)] = table.setdefault(key, node)
+    return found
 
 
 Number = bool | int | float

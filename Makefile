@@ -1,0 +1,67 @@
+# Every target sets up what it needs, from nothing. `make help` lists them.
+
+# 3.11 first: the versions in constraints.txt were chosen with it.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info)' >/dev/null 2>&1 && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Two workers on two cores: much of a test is one C++ compiler at work. Idle OpenMP threads sleep, or they would spin
+# against the other worker.
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export HF_HUB_OFFLINE := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup compiler demo test pytest lint format bench wheel clean distclean
+
+help:  ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup compiler  ## compile specs the library has never seen, run them in a real model, race PyTorch
+	$(BIN)/python examples/demo.py
+
+test: lint pytest  ## everything that must hold before a change goes in
+
+pytest: setup compiler  ## the tests alone; PYTEST_ARGS="-k masks -x" passes options on
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+lint: setup  ## style, types, and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup  ## rewrite the tree in the style that lint asks for
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup compiler  ## the CPU table, next to PyTorch, on a quiet machine
+	$(BIN)/python benchmarks/cpu.py
+
+wheel: setup  ## build dist/attngen-*.whl
+	$(BIN)/python -m build --wheel --no-isolation
+
+setup: $(STAMP)  ## the virtual environment .venv (done by every other target)
+
+# The stamp is written last: an installation that was cut off is taken up again.
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "attngen needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV): a minute or two, once"
+	$(BIN)/python -m pip install --quiet --progress-bar off -c constraints.txt -e '.[test,tune,plot]'
+	@touch $@
+
+compiler:
+	@command -v "$${CXX:-g++}" >/dev/null || command -v clang++ >/dev/null || \
+		echo "NOTE: no C++ compiler (g++ or clang++, or set CXX): kernels fall back to the slow reference."
+
+clean:  ## remove what was built; the environment stays
+	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find attngen tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## remove the environment too
+	rm -rf $(VENV)

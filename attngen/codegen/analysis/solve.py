@@ -1,0 +1,210 @@
+"""Solving a mask for the key: which keys satisfy it for some query of a tile, or for every one?
+
+Recursive on the boolean structure: and intersects, or unites, not is pushed to the comparisons. A comparison becomes
+form <= 0, and its one term that holds the key is taken apart from the outside in: division, absolute value, minimum,
+maximum, where. What remains is `kv <= f(queries)`, and f's extremes over the tile give the end of an interval. Anything
+else is opaque: it restricts nothing for some query, and holds no key for every query.
+"""
+
+from __future__ import annotations
+
+from attngen.codegen.analysis import build, regions
+from attngen.codegen.analysis.affine import Affine, affine
+from attngen.codegen.analysis.extremes import comparisons, condition, extreme
+from attngen.codegen.analysis.frame import KEYS, QUERIES, Frame, depends_on
+from attngen.codegen.analysis.regions import Part, Region
+from attngen.ir.expr import Const, Expr, Op, Sym, op
+
+DENSE_RESIDUE = 64
+"""A residue condition with a modulus up to this size leaves no tile empty, so a table gains nothing."""
+
+
+class Solver:
+    """Solves masks in a frame, for every query of the tile or for some query.
+
+    `opaque` is set where a condition was given up that a block table could use, `inexact` where any was.
+    """
+
+    def __init__(self, frame: Frame, every: bool) -> None:
+        self.frame = frame
+        self.every = every
+        self.opaque = False
+        self.inexact = False
+        self._all = regions.everything(frame.end)
+
+    def solve(self, e: Expr, negate: bool = False) -> Region:
+        """The keys for which the mask (or its negation) holds."""
+        if not depends_on(e, KEYS):
+            return regions.guarded(self._all, condition(e, self.every, self.frame, negate))
+        match e:
+            case Op(name="not", args=(a,)):
+                return self.solve(a, not negate)
+            case Op(name="and" | "or", args=(a, b)):
+                x, y = self.solve(a, negate), self.solve(b, negate)
+                return self._intersection(x, y) if (e.name == "and") != negate else self._union(x, y)
+            case Op(name="where", args=(c, a, b)):
+                return self._choice(c, self.solve(a, negate), self.solve(b, negate))
+            case Op(name="xor", args=(a, b)):
+                return self._choice(a, self.solve(b, not negate), self.solve(b, negate))
+            case Op(name="eq" | "ne", args=(a, b)) if a.type == b.type == "bool":
+                negate = negate != (e.name == "ne")
+                return self._choice(a, self.solve(b, negate), self.solve(b, not negate))
+            case Op(name="to_bool", args=(a,)) if a.type == "bool":
+                return self.solve(a, negate)
+            case Op(name="to_bool", args=(a,)) if a.type == "int":
+                return self._comparison("ne", affine(a), negate)
+            case Op(name="lt" | "le" | "gt" | "ge" | "eq" | "ne", args=(a, b)) if "float" not in (a.type, b.type):
+                return self._comparison(e.name, affine(a) - affine(b), negate)
+            case _:
+                return self._unknown()
+
+    def _unknown(self, gain: bool = True) -> Region:
+        self.opaque |= gain
+        self.inexact = True
+        return () if self.every else self._all
+
+    def _intersection(self, a: Region, b: Region) -> Region:
+        if len(a) * len(b) > regions.MOST_PARTS:
+            self.inexact = True
+            return () if self.every else min(a, b, key=len)
+        return regions.intersection(a, b)
+
+    def _union(self, a: Region, b: Region) -> Region:
+        if len(a) + len(b) > regions.MOST_PARTS:
+            self.inexact = True
+            return max(a, b, key=len) if self.every else self._all
+        return regions.union(a, b)
+
+    def _choice(self, c: Expr, a: Region, b: Region) -> Region:
+        """(c and a) or (not c and b) for some query; (not c or a) and (c or b) for every one, which is tighter there."""
+        yes, no = self.solve(c), self.solve(c, True)
+        if self.every and not self.frame.of_a_row:
+            return self._intersection(self._union(no, a), self._union(yes, b))
+        return self._union(self._intersection(yes, a), self._intersection(no, b))
+
+    # --- comparisons --------------------------------------------------------------------------------------------------
+
+    def _comparison(self, name: str, difference: Affine, negate: bool) -> Region:
+        join, forms = comparisons(name, difference, negate)
+        if len(forms) == 2 and self._is_residue(difference):
+            return self._unknown(gain=False)
+        found = [self._not_positive(form) for form in forms]
+        if len(found) == 1:
+            return found[0]
+        return self._intersection(*found) if join == "and" else self._union(*found)
+
+    def _is_residue(self, difference: Affine) -> bool:
+        """x % c == r, where consecutive keys differ in x % c."""
+        small = [
+            a.args[0]
+            for a, _ in difference.terms
+            if isinstance(a, Op) and a.name == "mod" and self._is_small(a.args[1]) and depends_on(a, KEYS)
+        ]
+        others = [a for a, _ in difference.terms if depends_on(a, KEYS)]
+        return len(small) == len(others) > 0 and all(
+            any(isinstance(s, Sym) and s.name in KEYS for s, _ in affine(x).terms) for x in small
+        )
+
+    def _is_small(self, modulus: Expr) -> bool:
+        return not isinstance(modulus, Const) or 0 < modulus.value <= DENSE_RESIDUE
+
+    def _not_positive(self, form: Affine) -> Region:
+        """form <= 0"""
+        with_key = [(a, c) for a, c in form.terms if depends_on(a, KEYS)]
+        if len(with_key) > 1:
+            expanded = affine(form.expr(), True)
+            if expanded != form and sum(depends_on(a, KEYS) for a, _ in expanded.terms) == 1:
+                return self._not_positive(expanded)
+            return self._unknown()
+        if not with_key:
+            return regions.guarded(self._all, self._condition(form))
+        (atom, c), rest = with_key[0], form.without(with_key[0][0])
+        if c > 0:
+            return self._at_most(atom, _quotient(-rest, c))
+        return self._at_least(atom, -_quotient(-rest, -c))
+
+    def _condition(self, form: Affine) -> Expr:
+        return condition(op("le", form.expr(), 0), self.every, self.frame)
+
+    def _at_most(self, e: Expr, bound: Affine) -> Region:
+        """e <= bound, for an atom that holds the key."""
+        match e:
+            case Sym():
+                end = extreme(bound, not self.every, self.frame)
+                if end is None:
+                    return self._unknown()
+                return regions.intersection((Part(build.ZERO, (end + 1).expr()),), self._all)
+            case Op(name="floordiv", args=(a, b)) if self._is_fixed(b):
+                top = _times(bound, b)
+                if self.frame.assume_sign(b):
+                    return self._not_positive(affine(a) - top - affine(b) + 1)
+                return self._not_positive(top + affine(b) + 1 - affine(a))
+            case Op(name="mul", args=(a, b)) if self._is_fixed(a) or self._is_fixed(b):
+                factor, inner = (a, affine(b)) if self._is_fixed(a) else (b, affine(a))
+                self.inexact |= self.frame.of_a_row
+                if self.frame.assume_sign(factor):
+                    return self._not_positive(inner - _divided(bound, factor))
+                return self._not_positive(-_divided(-bound, factor) - inner)
+            case Op(name="abs", args=(a,)):
+                x = affine(a)
+                return self._intersection(self._not_positive(x - bound), self._not_positive(-x - bound))
+            case Op(name="minimum" | "maximum" as name, args=(a, b)):
+                low, high = self._not_positive(affine(a) - bound), self._not_positive(affine(b) - bound)
+                return self._union(low, high) if name == "minimum" else self._intersection(low, high)
+            case Op(name="where", args=(c, a, b)):
+                low, high = self._not_positive(affine(a) - bound), self._not_positive(affine(b) - bound)
+                return self._choice(c, low, high)
+            case Op(name="to_int", args=(a,)) if a.type == "bool":
+                two, one = self._not_positive(-bound + 1), self._not_positive(-bound)
+                return self._union(two, self._intersection(one, self.solve(a, True)))
+            case _:
+                return self._unknown()
+
+    def _at_least(self, e: Expr, bound: Affine) -> Region:
+        """e >= bound, for an atom that holds the key."""
+        match e:
+            case Sym():
+                start = extreme(bound, self.every, self.frame)
+                if start is None:
+                    return self._unknown()
+                return regions.intersection((Part(start.expr(), self.frame.end),), self._all)
+            case Op(name="floordiv", args=(a, b)) if self._is_fixed(b):
+                start = _times(bound, b)
+                return self._not_positive(start - affine(a) if self.frame.assume_sign(b) else affine(a) - start)
+            case Op(name="mul", args=(a, b)) if self._is_fixed(a) or self._is_fixed(b):
+                factor, inner = (a, affine(b)) if self._is_fixed(a) else (b, affine(a))
+                self.inexact |= self.frame.of_a_row
+                if self.frame.assume_sign(factor):
+                    return self._not_positive(-_divided(-bound, factor) - inner)
+                return self._not_positive(inner - _divided(bound, factor))
+            case Op(name="abs", args=(a,)):
+                x = affine(a)
+                return self._union(self._not_positive(bound - x), self._not_positive(bound + x))
+            case Op(name="minimum" | "maximum" as name, args=(a, b)):
+                low, high = self._not_positive(bound - affine(a)), self._not_positive(bound - affine(b))
+                return self._intersection(low, high) if name == "minimum" else self._union(low, high)
+            case Op(name="where", args=(c, a, b)):
+                low, high = self._not_positive(bound - affine(a)), self._not_positive(bound - affine(b))
+                return self._choice(c, low, high)
+            case Op(name="to_int", args=(a,)) if a.type == "bool":
+                zero, one = self._not_positive(bound), self._not_positive(bound - 1)
+                return self._union(zero, self._intersection(one, self.solve(a)))
+            case _:
+                return self._unknown()
+
+    def _is_fixed(self, e: Expr) -> bool:
+        """Whether a divisor or factor is the same for every key and, on a tile, for every query."""
+        return not depends_on(e, KEYS if self.frame.of_a_row else KEYS | QUERIES)
+
+
+def _quotient(form: Affine, by: int) -> Affine:
+    """form // by"""
+    return form if by == 1 else affine(op("floordiv", form.expr(), by))
+
+
+def _divided(form: Affine, by: Expr) -> Affine:
+    return affine(op("floordiv", form.expr(), by))
+
+
+def _times(form: Affine, factor: Expr) -> Affine:
+    return affine(op("mul", form.expr(), factor))

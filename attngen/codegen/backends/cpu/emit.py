@@ -1,0 +1,78 @@
+"""The CPU source of a plan: the structs that the skeleton in templates/cpp leaves open, printed from the IR."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attngen.codegen.backend import SourceFile
+from attngen.codegen.backends.cpu.abi import Abi, abi_of
+from attngen.codegen.backends.cpu.config import CpuConfig
+from attngen.codegen.backends.cpu.emit_branch import print_branch
+from attngen.codegen.backends.cpu.scope import ELEMENT, Scope
+from attngen.codegen.plan import Plan
+from attngen.ir.nodes import Concat
+from attngen.templates import bundle, render
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardHoles:
+    """The holes of forward.cpp.jinja."""
+
+    title: str
+    defines: str
+    arguments: str
+    query_tile: int
+    key_tile: int
+    group: int
+    qk_rows: int
+    qk_vectors: int
+    pv_rows: int
+    pv_vectors: int
+    branches: str
+    branch_count: int
+    width: int
+    wants_lse: str
+    descending: str
+    each_branch: str
+    element: str
+
+
+def emit(plan: Plan, config: CpuConfig) -> SourceFile:
+    """The whole translation unit, headers included."""
+    abi = abi_of(plan)
+    dtype = plan.problem.dtype
+    holes = ForwardHoles(
+        title=f"attngen: {plan.spec.name}, forward, {dtype}, {config}",
+        defines="#define ATTNGEN_DOUBLE 1" if dtype == "fp64" else "",
+        arguments=abi.declaration(),
+        query_tile=config.query_tile,
+        key_tile=config.key_tile,
+        group=config.group,
+        qk_rows=config.score_rows,
+        qk_vectors=config.score_vectors,
+        pv_rows=config.value_rows,
+        pv_vectors=config.value_vectors,
+        branches="\n".join(_branches(plan, abi)),
+        branch_count=len(plan.branches),
+        width=plan.width,
+        wants_lse=flag(plan.problem.return_lse),
+        descending=flag(any(keyset.masked for branch in plan.branches for keyset in branch.keysets)),
+        each_branch=" ".join(f"f(Branch{i}{{}});" for i in range(len(plan.branches))),
+        element=ELEMENT[dtype],
+    )
+    return SourceFile("forward.cpp", bundle("cpp", render("cpp/forward.cpp.jinja", holes)))
+
+
+def _branches(plan: Plan, abi: Abi) -> list[str]:
+    scope = Scope(plan, abi)
+    offset, texts = 0, []
+    for i, branch in enumerate(plan.branches):
+        texts.append(print_branch(scope, i, branch, offset))
+        if isinstance(plan.spec.combine, Concat):
+            offset += branch.width
+    return texts
+
+
+def flag(value: bool) -> str:
+    """A C++ bool."""
+    return "true" if value else "false"

@@ -1,0 +1,193 @@
+"""The struct of one key set: where its keys and values are, which of them a query tile visits, mask, score, weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attngen.codegen.analysis import AxisRanges, Ranges
+from attngen.codegen.backends.cpu.abi import table_name
+from attngen.codegen.backends.cpu.scope import Scope
+from attngen.codegen.plan import KeySetPlan
+from attngen.codegen.printers.cpp import Printer, Rows
+from attngen.ir.expr import Expr, Sym
+from attngen.templates import render
+
+
+@dataclass(frozen=True, slots=True)
+class KeySetHoles:
+    """The holes of keyset.cpp.jinja."""
+
+    name: str
+    row: str
+    element: str
+    mask_trivial: str
+    score_trivial: str
+    weighted: str
+    length: str
+    keys: str
+    values: str
+    segments: str
+    full: str
+    mask: str
+    score: str
+    weight: str
+
+
+def print_keyset(
+    scope: Scope, place: tuple[int, int], keyset: KeySetPlan, row: str, rows: Rows, weight: Expr | None
+) -> str:
+    """The struct KeySet<branch>_<key set>; row-uniform parts go to `rows`."""
+    trivial = isinstance(keyset.core, Sym) and keyset.core.name == "dot[0]"
+    length = f"a.{keyset.v.tensor}_size[2]"
+    holes = KeySetHoles(
+        name=f"KeySet{place[0]}_{place[1]}",
+        row=row,
+        element=scope.element,
+        mask_trivial="false" if keyset.masked else "true",
+        score_trivial="true" if trivial else "false",
+        weighted="false" if weight is None else "true",
+        length=length,
+        keys=_keys(scope, keyset),
+        values=scope.rows_of(keyset.v, keyset.v_start, keyset),
+        segments=_segments(scope, place, keyset, length),
+        full=_full(scope, place, keyset),
+        mask=_lanes(scope, keyset, rows, keyset.mask, "bool"),
+        score=_lanes(scope, keyset, rows, keyset.core, "float"),
+        weight="    return splat(real(1));" if weight is None else _lanes(scope, keyset, rows, weight, "float"),
+    )
+    return render("cpp/keyset.cpp.jinja", holes)
+
+
+def _lanes(scope: Scope, keyset: KeySetPlan, rows: Rows, expr: Expr, type: str) -> str:
+    printer = scope.printer(scope.keys(keyset), args="row.args->", rows=rows)
+    return printer.body(expr, "bool" if type == "bool" else "float", vector=True)
+
+
+def _keys(scope: Scope, keyset: KeySetPlan) -> str:
+    parts = []
+    for i, dot in enumerate(keyset.dots):
+        condition = f"    if constexpr (I == {i}) {{\n" if i + 1 < len(keyset.dots) else "    {\n"
+        parts.append(condition + scope.rows_of(dot.k, dot.k_start, keyset) + "\n    }")
+    return "\n".join(parts)
+
+
+def _segments(scope: Scope, place: tuple[int, int], keyset: KeySetPlan, length: str) -> str:
+    ranges = keyset.ranges
+    if not keyset.masked:
+        return f"    if ({length} > 0) f(0L, (long){length});"
+    if ranges is None:
+        table = table_name(*place)
+        return "\n".join(
+            [
+                _table_row(place),
+                "    const int64_t last = (q_end - 1) / Tile::QT - q_begin / Tile::QT + row;",
+                f"    visit_table<Tile::G>(a.{table}, row, last, f);",
+            ]
+        )
+    printer, lines = _tile_printer(scope, keyset)
+    if ranges.axes:
+        return "\n".join([*lines, _box_segments(scope, printer, ranges)])
+    bounds = [(_bound(printer, low), _bound(printer, high)) for low, high in ranges.outer]
+    if not bounds:
+        return "\n".join([*lines, "    (void)f;"])
+    return "\n".join(
+        [
+            *lines,
+            *printer.lines,
+            f"    int64_t begin[] = {{{', '.join(b for b, _ in bounds)}}}, end[] = {{{', '.join(e for _, e in bounds)}}};",
+            f"    visit_union(begin, end, {length}, f);",
+        ]
+    )
+
+
+def _full(scope: Scope, place: tuple[int, int], keyset: KeySetPlan) -> str:
+    if not keyset.masked:
+        return "    return true;"
+    if keyset.ranges is None:
+        return f"{_table_row(place)}\n    return table_full(a.{table_name(*place)}, row, k_begin, k_end);"
+    printer, lines = _tile_printer(scope, keyset)
+    if keyset.ranges.axes:
+        return "\n".join([*lines, _box_full(scope, printer, keyset.ranges)])
+    tests = [
+        f"({_bound(printer, low)} <= k_begin && k_end <= {_bound(printer, high)})" for low, high in keyset.ranges.inner
+    ]
+    return "\n".join([*lines, *printer.lines, f"    return {' || '.join(tests) or 'false'};"])
+
+
+def _table_row(place: tuple[int, int]) -> str:
+    pattern = f"a.{table_name(*place)}_pattern"
+    return f"    const int64_t row = b * {pattern}[0] + h * {pattern}[1] + q_begin / Tile::QT;"
+
+
+def _tile_printer(scope: Scope, keyset: KeySetPlan) -> tuple[Printer, list[str]]:
+    """A printer over tile bounds, and the statements that define them: flat ones, and coordinates on a grid.
+
+    A flat tile covers, along an axis, what its ends say while all slower coordinates agree, and all of it otherwise.
+    """
+    lines = ["    const int64_t q_first = q_begin, q_last = q_end - 1;"]
+    below = 1
+    steps: list[int] = []
+    for size in reversed(scope.dims):
+        steps.insert(0, below)
+        below *= size
+    for i, (size, step) in enumerate(zip(scope.dims, steps, strict=True)):
+        outer = step * size
+        same = "true" if i == 0 else f"q_first / {outer} == q_last / {outer}"
+        lines.append(f"    const bool same_{i} = {same};")
+        lines.append(f"    const int64_t q_first_{i} = same_{i} ? q_first / {step} % {size} : 0;")
+        lines.append(f"    const int64_t q_last_{i} = same_{i} ? q_last / {step} % {size} : {size - 1};")
+    return scope.printer(scope.tile(keyset), args="a."), lines
+
+
+def _bound(printer: Printer, expr: Expr) -> str:
+    return printer.emit(expr).cast("int").text
+
+
+def _box_segments(scope: Scope, printer: Printer, ranges: Ranges) -> str:
+    """Nested loops over the slower axes; along the fastest one, intervals of consecutive keys."""
+    assert ranges.axes is not None
+    depth = len(ranges.axes)
+    lines: list[str] = []
+    for i, axis in enumerate(ranges.axes):
+        bounds = [(_bound(printer, low), _bound(printer, high)) for low, high in axis.outer]
+        lines.append(f"    int64_t begin_{i}[] = {{{', '.join(b for b, _ in bounds)}}};")
+        lines.append(f"    int64_t end_{i}[] = {{{', '.join(e for _, e in bounds)}}};")
+    lines = [*printer.lines, *lines]
+    flat = "0"
+    for i in range(depth - 1):
+        pad = "    " * (i + 1)
+        lines.append(f"{pad}visit_union(begin_{i}, end_{i}, {scope.dims[i]}, [&](long low_{i}, long high_{i}) {{")
+        lines.append(f"{pad}for (long at_{i} = low_{i}; at_{i} < high_{i}; at_{i}++) {{")
+        flat = f"({flat} + at_{i}) * {scope.dims[i + 1]}"
+    last = depth - 1
+    pad = "    " * depth
+    lines.append(
+        f"{pad}visit_union(begin_{last}, end_{last}, {scope.dims[last]}, "
+        f"[&](long low, long high) {{ f({flat} + low, {flat} + high); }});"
+    )
+    lines.extend("    " * (i + 1) + "} });" for i in range(depth - 2, -1, -1))
+    return "\n".join(lines)
+
+
+def _box_full(scope: Scope, printer: Printer, ranges: Ranges) -> str:
+    """The tile of keys spans a box of the grid; it is full where every axis of the box lies in one inner interval."""
+    assert ranges.axes is not None
+    lines: list[str] = []
+    step = 1
+    steps: list[int] = []
+    for size in reversed(scope.dims):
+        steps.insert(0, step)
+        step *= size
+    tests: list[str] = []
+    for i, (axis, size, below) in enumerate(zip(ranges.axes, scope.dims, steps, strict=True)):
+        outer = below * size
+        same = "true" if i == 0 else f"k_begin / {outer} == (k_end - 1) / {outer}"
+        lines.append(f"    const int64_t low_{i} = {same} ? k_begin / {below} % {size} : 0;")
+        lines.append(f"    const int64_t high_{i} = {same} ? (k_end - 1) / {below} % {size} + 1 : {size};")
+        tests.append(_inside(printer, axis, i))
+    return "\n".join([*lines, *printer.lines, f"    return {' && '.join(tests)};"])
+
+
+def _inside(printer: Printer, axis: AxisRanges, i: int) -> str:
+    options = [f"({_bound(printer, low)} <= low_{i} && high_{i} <= {_bound(printer, high)})" for low, high in axis.inner]
+    return f"({' || '.join(options) or 'false'})"

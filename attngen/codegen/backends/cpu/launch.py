@@ -1,0 +1,85 @@
+"""Launching a CPU kernel: whatever depends on shapes is packed once; a call adds pointers and run-time scalars."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from attngen.codegen.backend import Call, Launch
+from attngen.codegen.backends.cpu.abi import abi_of
+from attngen.codegen.backends.cpu.checks import input_checks
+from attngen.codegen.backends.cpu.config import CpuConfig
+from attngen.codegen.backends.cpu.tables import table_builders
+from attngen.codegen.plan import Plan
+from attngen.errors import AttngenError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+TURNED = (0, 2, 1, 3)
+
+
+def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, call: Call) -> Launch:
+    """A launch for tensors of the shapes, strides and dtypes of `call`."""
+    import torch
+
+    abi = abi_of(plan)
+    turned = call.layout == "bnhd"
+    views = {v.tensor for b in plan.branches for k in b.keysets for v in (k.v, *(x for d in k.dots for x in (d.q, d.k)))}
+    shape, strides = _result(call, plan.width, turned)
+    static: list[int] = []
+    for (name, rank), tensor in zip(abi.tensors, call.operands, strict=True):
+        axes = TURNED if turned and name in views else tuple(range(rank))
+        sizes = [tensor.shape[a] for a in axes]
+        steps = [tensor.stride(a) for a in axes]
+        if name in views:  # one batch, or one head, for all
+            steps[0] = 0 if sizes[0] == 1 else steps[0]
+        static += [*sizes, *steps]
+    static += [strides[a] for a in (TURNED if turned else (0, 1, 2, 3))]
+    tables = table_builders(plan, abi, config, call)
+    for table in tables:
+        static += table.pattern
+    tail = struct.pack(f"={len(static)}q", *static)
+    pack = abi.dynamic().pack
+    check = input_checks(plan, call)
+
+    like = call.operands[0]
+    dtype, lse_dtype = like.dtype, torch.float64 if like.dtype == torch.float64 else torch.float32
+    rows = (call.n_b, call.n_h, call.n_q)
+    return_lse, empty = plan.problem.return_lse, call.n_k == 0
+    n_b, n_h, n_q = rows
+    empty_strided, threads = torch.empty_strided, torch.get_num_threads
+
+    def launch(
+        q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], scalars: Sequence[float]
+    ) -> tuple[Tensor, Tensor | None]:
+        if check is not None:
+            check(inputs, scalars)
+        out = empty_strided(shape, strides, dtype=dtype)
+        lse = torch.empty(rows, dtype=lse_dtype) if return_lse else None
+        pointers = [t.data_ptr() for t in (q, k, v, *inputs)]
+        pointers += (out.data_ptr(), 0 if lse is None else lse.data_ptr())
+        held = [table.build(inputs, scalars) for table in tables]  # alive until the kernel has read them
+        for arrays in held:
+            pointers += (a.ctypes.data for a in arrays)
+        if function(pack(n_b, n_h, n_q, threads(), *pointers, *scalars) + tail):
+            raise AttngenError("the CPU kernel ran out of memory for its tiles")
+        if empty:
+            out.zero_()
+        return out, lse
+
+    return launch
+
+
+def _result(call: Call, width: int, turned: bool) -> tuple[tuple[int, ...], list[int]]:
+    """Shape and strides of the result: q's memory order of batch, head and position, channels last."""
+    shape = (call.n_b, call.n_q, call.n_h, width) if turned else (call.n_b, call.n_h, call.n_q, width)
+    q = call.operands[0]
+    strides, step = [0, 0, 0, 1], width
+    for axis in sorted((0, 1, 2), key=q.stride):
+        strides[axis] = step
+        step *= max(1, shape[axis])
+    return shape, strides

@@ -1,0 +1,113 @@
+"""What generated C++ may name: the variables behind the symbols of each kind of function, and the tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from attngen.codegen.backends.cpu.abi import Abi
+from attngen.codegen.backends.cpu.loads import CTYPES, print_load
+from attngen.codegen.plan import KeySetPlan, Plan
+from attngen.codegen.printers.cpp import LoadPrinter, Printer, Rows, Value
+from attngen.ir.expr import Load
+from attngen.ir.nodes import Grid, View
+
+ELEMENT = {"fp64": "double", "fp32": "float", "bf16": "bf16", "fp16": "f16"}
+ROW_SYMBOLS = frozenset({"b", "h", "q", "q[0]", "q[1]", "q[2]", "n_q", "n_k", "n_b", "n_h"})
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One kernel: its plan and its argument block."""
+
+    plan: Plan
+    abi: Abi
+
+    @property
+    def element(self) -> str:
+        return ELEMENT[self.plan.problem.dtype]
+
+    def sizes(self, args: str, keyset: KeySetPlan) -> dict[str, Value]:
+        """The sizes of the call."""
+        return {
+            "n_b": Value(f"{args}call.batch", "int"),
+            "n_h": Value(f"{args}call.heads", "int"),
+            "n_q": Value(f"{args}call.queries", "int"),
+            "n_k": Value(f"{args}{keyset.v.tensor}_size[2]", "int"),
+        }
+
+    def row(self, keyset: KeySetPlan) -> dict[str, Value]:
+        """Symbols of a function of one row, in scalars."""
+        symbols = {name: Value(name, "int") for name in ("b", "h", "q")}
+        return symbols | self.sizes("a.", keyset) | self.coordinates("q", Value("q", "int"))
+
+    def keys(self, keyset: KeySetPlan) -> dict[str, Value]:
+        """Symbols of a function of one row and W keys."""
+        row = {name: Value(f"row.{name}", "int") for name in ("b", "h", "q")}
+        keys = Value("keys.index", "int", True)
+        dots = {f"dot[{i}]": Value(f"dots[{i}]", "float", True) for i in range(len(keyset.dots))}
+        both = self.coordinates("q", row["q"]) | self.coordinates("kv", keys)
+        return row | {"kv": keys} | dots | both | self.sizes("row.args->", keyset)
+
+    def tile(self, keyset: KeySetPlan) -> dict[str, Value]:
+        """Symbols of a function of one query tile."""
+        names = ("b", "h", "q_first", "q_last")
+        symbols = {name: Value(name, "int") for name in names} | self.sizes("a.", keyset)
+        for i in range(self.rank):
+            symbols |= {f"{end}[{i}]": Value(f"{end}_{i}", "int") for end in ("q_first", "q_last")}
+        return symbols
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        space = self.plan.spec.space
+        return space.dims if isinstance(space, Grid) else ()
+
+    @property
+    def rank(self) -> int:
+        return len(self.dims)
+
+    def coordinates(self, name: str, flat: Value) -> dict[str, Value]:
+        """name[i] of a flat position on the grid."""
+        found: dict[str, Value] = {}
+        for i, size in enumerate(self.dims):
+            below = 1
+            for later in self.dims[i + 1 :]:
+                below *= later
+            number = "integer" if flat.vector else "int64_t"
+            text = flat.text if below == 1 else f"floor_div({flat.text}, {number}({below}))"
+            if i:
+                text = f"modulo({text}, {number}({size}))"
+            found[f"{name}[{i}]"] = Value(text, "int", flat.vector)
+        return found
+
+    def printer(
+        self, symbols: Mapping[str, Value], *, args: str, rows: Rows | None = None, lane: str = "kv", lanes: str = "keys"
+    ) -> Printer:
+        """A printer of one function body."""
+        printer = Printer(symbols, load=lambda node, at: Value("", "float"), rows=rows)
+        printer.load = self._loads(printer, args, lane, lanes)
+        return printer
+
+    def _loads(self, printer: Printer, args: str, lane: str, lanes: str) -> LoadPrinter:
+        def load(node: Load, indices: tuple[Value, ...]) -> Value:
+            scalar = node.tensor in (*self.abi.ints, *self.abi.floats)
+            ctype = None if scalar else CTYPES[self.plan.problem.operand(node.tensor).dtype]
+            return print_load(printer, node, indices, ctype, args, lane, lanes)
+
+        return load
+
+    def rows_of(self, view: View, start: int, keyset: KeySetPlan) -> str:
+        """The body of a function (a, b, h) that gives the tokens a view reads."""
+        name = view.tensor
+        printer = self.printer({"h": Value("int64_t(h)", "int"), **self.sizes("a.", keyset)}, args="a.")
+        if view.head is None:
+            head = f"h * a.{name}_size[1] / a.call.heads"
+        else:
+            head = f"inside({printer.emit(view.head).text}, a.{name}_size[1])"
+        strides = ", ".join(f"a.{name}_stride[{i}]" for i in range(4))
+        lines = [
+            *printer.lines,
+            f"    const {self.element}* data = (const {self.element}*)a.{name}_data + {start} * a.{name}_stride[3];",
+            f"    return rows_of<const {self.element}>(Tensor{{data, {{{strides}}}}}, b, {head});",
+        ]
+        return "\n".join(lines)

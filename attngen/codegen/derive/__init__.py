@@ -1,0 +1,1 @@
+"""Derivations: what follows from a declaration (the rescaling of a running state, gradients)."""

@@ -1,0 +1,1 @@
+"""Expressions to target text: one module per language."""

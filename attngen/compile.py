@@ -1,0 +1,114 @@
+"""`attngen.compile` and `attngen.attention`: from a spec, or a plain function, to a kernel."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from attngen.errors import SpecError
+from attngen.ir.nodes import Layout
+from attngen.spec import Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from attngen.kernel import Kernel
+
+
+def compile(
+    spec: Spec | Callable[..., Any] | None = None,
+    /,
+    *,
+    mask: Any = None,
+    score: Any = None,
+    normalizer: Any = "softmax",
+    space: Any = None,
+    scale: Any = None,
+    weight: Any = None,
+    name: str | None = None,
+    layout: Layout = "bhnd",
+    backend: str | None = None,
+) -> Any:
+    """Compiles a spec into a kernel.
+
+    `attngen.compile(spec)`; `attngen.compile(mask=..., score=...)`; or as a decorator, with or without arguments, on a
+    mask or score function, whose name the kernel takes. `layout` is "bhnd" or "bnhd"; `backend` forces one of cpu,
+    triton, cuda, reference. Nothing is built before the first call.
+    """
+    from attngen.kernel import Kernel
+
+    definition = {"mask": mask, "score": score, "space": space, "scale": scale, "weight": weight}
+    given = {key: value for key, value in definition.items() if value is not None}
+    if normalizer != "softmax":
+        given["normalizer"] = normalizer
+    if isinstance(spec, Spec):
+        if given:
+            raise SpecError(f"{', '.join(given)}: not beside a finished Spec; put them into the Spec")
+        return Kernel(spec, layout=layout, backend=backend)
+
+    def decorate(function: Callable[..., Any]) -> Kernel:
+        return Kernel(Spec.from_function(function, name=name, **given), layout=layout, backend=backend)
+
+    if spec is not None:
+        return decorate(spec)
+    return decorate
+
+
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    mask: Any = None,
+    score: Any = None,
+    normalizer: Any = "softmax",
+    space: Any = None,
+    scale: Any = None,
+    weight: Any = None,
+    layout: Layout = "bhnd",
+    backend: str | None = None,
+    return_lse: bool = False,
+    **inputs: Any,
+) -> Any:
+    """Attention in one call: `compile` and call, with the kernel kept for the next call.
+
+    Shapes as in `Kernel.__call__`. A mask or score given as a function is kept by its code and what it captures, so a
+    lambda written in the call is traced once, and its captured tensors and numbers are read anew.
+    """
+    kernel = _kept(mask, score, normalizer, space, scale, weight, layout, backend)
+    return kernel(q, k, v, return_lse=return_lse, **inputs)
+
+
+KEPT: OrderedDict[tuple[Any, ...], Kernel] = OrderedDict()
+MOST_KEPT = 256
+
+
+def _kept(*definition: Any) -> Kernel:
+    """The kernel of an earlier call with the same definition, or a new one."""
+    key = tuple(_identity(part) for part in definition)
+    kernel = KEPT.get(key)
+    if kernel is None:
+        mask, score, normalizer, space, scale, weight, layout, backend = definition
+        spec = Spec(mask=mask, score=score, normalizer=normalizer, space=space, scale=scale, weight=weight)
+        kernel = KEPT[key] = compile(spec, layout=layout, backend=backend)
+        kernel.kept_for = definition
+        if len(KEPT) > MOST_KEPT:
+            KEPT.popitem(last=False)
+    return kernel
+
+
+def _identity(part: Any) -> Any:
+    """A key that is equal only where tracing gives the same spec and bindings.
+
+    Two lambdas of one code object are the same if they share cells, globals and defaults. Identities stay valid because
+    the kept kernel holds its definition.
+    """
+    if isinstance(part, FunctionType):
+        cells = tuple(id(cell) for cell in part.__closure__ or ())
+        return (part.__code__, id(part.__globals__), cells, tuple(id(d) for d in part.__defaults__ or ()),
+                tuple((n, id(d)) for n, d in (part.__kwdefaults__ or {}).items()))  # fmt: skip
+    if part is None or isinstance(part, str | bool | int | float):
+        return (type(part), repr(part))
+    return id(part)

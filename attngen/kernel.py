@@ -1,0 +1,126 @@
+"""The compiled kernel that a user holds: callable, a torch operator underneath, able to explain itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from attngen.errors import InputError
+from attngen.ir.nodes import Layout
+from attngen.runtime import op as _op  # noqa: F401  (defines the operator)
+from attngen.runtime.call import AXES
+from attngen.runtime.engine import Engine, engine
+from attngen.suggest import nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from attngen.spec import Spec
+
+FORWARD = torch.ops.attngen.forward.default
+FORWARD_LSE = torch.ops.attngen.forward_lse.default
+
+
+class Kernel:
+    """An attention kernel. Call it with q (B, Hq, Nq, D), k (B, Hk, Nk, D), v (B, Hv, Nk, Dv).
+
+    Made by `attngen.compile`. It is built on the first call for each combination of dtype and head dimension; a new
+    length, window or captured value never rebuilds it.
+    """
+
+    def __init__(self, spec: Spec, *, layout: Layout = "bhnd", backend: str | None = None) -> None:
+        if layout not in AXES:
+            raise InputError(f"layout: got {layout!r}; allowed: 'bhnd', 'bnhd'")
+        self.spec = spec
+        self.layout = layout
+        self.backend = backend
+        self.__name__ = spec.ir.name
+        self.__doc__ = f"attngen kernel {spec.ir.name}"
+        self.kept_for: Any = None
+        self._text = str(spec)
+        self._options = f"{layout}:{backend or ''}"
+        inputs = spec.ir.inputs
+        self._tensors = tuple((i.name, spec.bindings.get(i.name)) for i in inputs if i.axes)
+        self._ints = tuple((i.name, spec.bindings.get(i.name)) for i in inputs if not i.axes and i.type != "float")
+        self._floats = tuple((i.name, spec.bindings.get(i.name)) for i in inputs if not i.axes and i.type == "float")
+
+    def __call__(
+        self, q: Tensor, k: Tensor, v: Tensor, *, return_lse: bool = False, layout: Layout | None = None, **inputs: Any
+    ) -> Any:
+        """The result (B, Hq, Nq, Dv) in q's dtype and memory order; with `return_lse` also (B, Hq, Nq), natural log.
+
+        Keyword arguments are the inputs that the spec declares without capturing them. Raises `InputError` for a wrong
+        rank, dtype, device, head count or name.
+        """
+        if layout is not None and layout != self.layout:
+            return Kernel(self.spec, layout=layout, backend=self.backend)(q, k, v, return_lse=return_lse, **inputs)
+        tensors, ints, floats = self._values(inputs)
+        refuse_gradients((q, k, v, *tensors))
+        operator = FORWARD_LSE if return_lse else FORWARD
+        return operator(q, k, v, tensors, ints, floats, self._text, self._options)
+
+    def _values(self, given: dict[str, Any]) -> tuple[list[Tensor], list[int], list[float]]:
+        """The inputs of this call: captured ones read anew, the others from the keyword arguments."""
+        rest = dict(given) if given else given
+        tensors = [_take(name, binding, rest) for name, binding in self._tensors]
+        ints = [int(_take(name, binding, rest)) for name, binding in self._ints]
+        floats = [float(_take(name, binding, rest)) for name, binding in self._floats]
+        if rest:
+            self._refuse_names(rest)
+        for (name, _), tensor in zip(self._tensors, tensors, strict=True):
+            if not isinstance(tensor, torch.Tensor):
+                raise InputError(f"{name}: got {type(tensor).__name__}; a torch.Tensor is needed")
+        return tensors, ints, floats
+
+    def _refuse_names(self, rest: dict[str, Any]) -> None:
+        known = [i.name for i in self.spec.ir.inputs]
+        name = next(iter(rest))
+        allowed = ", ".join(known) if known else "this spec has no inputs besides q, k and v"
+        raise InputError(f"{name}: not an input of this kernel{nearest(name, known)}; inputs: {allowed}")
+
+    def engine(self) -> Engine:
+        """The engine behind this kernel."""
+        return engine(self._text, self._options)
+
+    def reference(self, q: Tensor, k: Tensor, v: Tensor, *, return_lse: bool = False, **inputs: Any) -> Any:
+        """The same attention in dense float64 torch, straight from the spec: the oracle. Needs O(Nq Nk) memory."""
+        from attngen.codegen.backends.reference import evaluate
+
+        tensors, ints, floats = self._values(inputs)
+        return evaluate(self.engine(), (q, k, v), tensors, (*ints, *floats), return_lse)
+
+    def source(self, q: Tensor, k: Tensor, v: Tensor, **inputs: Any) -> str:
+        """The generated source of the kernel that this call would run."""
+        tensors, _, _ = self._values(inputs)
+        compiled = self.engine().compiled(q, k, v, tensors, False)
+        return compiled.backend.emit(compiled.plan, compiled.config).text
+
+    def explain(self, q: Tensor, k: Tensor, v: Tensor, **inputs: Any) -> Any:
+        """What the compiler proved and chose for this call: an `Explanation`, printable."""
+        from attngen.explain import explain
+
+        tensors, ints, floats = self._values(inputs)
+        return explain(self.engine(), q, k, v, tensors, (*ints, *floats))
+
+    def __repr__(self) -> str:
+        return f"<attngen.Kernel {self.spec.ir.name}>"
+
+
+def _take(name: str, binding: Any, given: dict[str, Any]) -> Any:
+    if name in given:
+        return given.pop(name)
+    if binding is None:
+        raise InputError(f"{name}: this spec needs it as a keyword argument: kernel(q, k, v, {name}=...)")
+    return binding.fetch()
+
+
+def refuse_gradients(tensors: tuple[Tensor, ...]) -> None:
+    """The CPU forward has no backward yet: say so instead of cutting the graph."""
+    if torch.is_grad_enabled():
+        for tensor in tensors:
+            if tensor.requires_grad:
+                raise InputError(
+                    "an input requires grad, and this version computes forward only; "
+                    "call it under torch.no_grad(), or detach the input"
+                )

@@ -1,0 +1,10 @@
+"""No mask."""
+
+from __future__ import annotations
+
+from attngen.masks.mask import Mask
+
+
+def full() -> Mask:
+    """Every query sees all n_k keys."""
+    return Mask.of(lambda: True, "full")

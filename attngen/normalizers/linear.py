@@ -1,0 +1,18 @@
+"""The scores over their sum."""
+
+from __future__ import annotations
+
+from attngen.arguments import number
+from attngen.normalizers.declare import streaming
+from attngen.normalizers.normalizer import Normalizer
+
+
+def linear(eps: float = 0.0) -> Normalizer:
+    """s / (sum s + eps), for scores that are never negative: dots of feature maps such as elu + 1, relu, softmax.
+
+    A row whose sum is 0 gives 0. `eps` >= 0 is a run-time number. Source: Transformers are RNNs, arXiv 2006.16236.
+    """
+    number("eps", eps, low=0)
+    if eps == 0:
+        return streaming("linear", phi=lambda s: s, psi=lambda s: s)
+    return streaming("linear", phi=lambda s: s, psi=lambda s: s, finalize=lambda acc, mass: acc / (mass + eps))

@@ -1,0 +1,58 @@
+"""The compiler as one readable function: a stage a line. Each stage reads the value before it and returns a new one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from attngen.autotune.choose import choose
+from attngen.codegen.backends import for_device
+from attngen.codegen.plan import Plan, make_plan
+from attngen.errors import UnsupportedError
+from attngen.ir.verify import verify
+
+if TYPE_CHECKING:
+    from attngen.codegen.backend import Backend
+    from attngen.codegen.problem import Problem
+    from attngen.ir.nodes import Spec
+
+log = logging.getLogger("attngen")
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A kernel on one backend, with everything that led to it."""
+
+    plan: Plan
+    backend: Backend
+    config: Any
+    built: Any
+    refusals: tuple[tuple[str, str], ...]
+
+
+def compile_spec(spec: Spec, problem: Problem, device: str, backend_name: str | None = None) -> Compiled:
+    """spec -> verify -> plan -> backend -> config -> source and build (or the cache)."""
+    verify(spec)
+    plan = make_plan(spec, problem)
+    backend, refusals = select_backend(plan, device, backend_name)
+    config = choose(plan, backend)
+    built = backend.build(plan, config)
+    return Compiled(plan, backend, config, built, refusals)
+
+
+def select_backend(plan: Plan, device: str, name: str | None) -> tuple[Backend, tuple[tuple[str, str], ...]]:
+    """The first backend for the device that takes the plan, and why those before it did not.
+
+    Raises `UnsupportedError` with every backend's reason where none does.
+    """
+    refusals: list[tuple[str, str]] = []
+    for backend in for_device(device, name):
+        reason = backend.supports(plan)
+        if reason is None:
+            for refused, why in refusals:
+                log.warning("%s: the %s backend runs it, because %s", plan.spec.name, backend.name, f"{refused}: {why}")
+            return backend, tuple(refusals)
+        refusals.append((backend.name, reason))
+    reasons = "; ".join(f"{refused}: {why}" for refused, why in refusals) or f"no backend for device {device!r}"
+    raise UnsupportedError(f"{plan.spec.name}: no backend takes it ({reasons})")

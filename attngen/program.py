@@ -1,0 +1,49 @@
+"""What masks, scores and weights have in common: a traced function, or a text, that can be combined with others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from attngen.arguments import refuse
+from attngen.frontend import Role, Traced, combine, trace
+from attngen.ir.expr import Expr
+from attngen.texts import parsed
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """An immutable expression with its live inputs. `rank` is the number of grid coordinates that it reads, if any."""
+
+    traced: Traced
+    name: str
+    rank: int = 0
+
+    kind: ClassVar[str]
+    role: ClassVar[Role]
+
+    @classmethod
+    def of(cls, value: object, name: str | None = None, rank: int = 0) -> Self:
+        """The program of a function (any subset of the symbols as parameters), of a text, or of one itself."""
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            return cls(parsed(value, cls.kind), name or value, rank)
+        if isinstance(value, Program) or isinstance(value, type) or not callable(value):
+            raise refuse(cls.kind, value, f"a function, a text or an object of attngen.{cls.kind}s")
+        role = cls.role.on_grid(rank) if rank else cls.role
+        return cls(trace(value, role), name or getattr(value, "__name__", cls.kind), rank)
+
+    def joined(self, other: object, name: str, merge: Callable[[Expr, Expr], Expr], swap: bool = False) -> Self:
+        """The program of `merge(self, other)`, over the inputs of both."""
+        one, two = (self.of(other), self) if swap else (self, self.of(other))
+        (a, b), inputs, bindings = combine(one.traced, two.traced)
+        return type(self)(Traced(merge(a, b), inputs, bindings), name.format(one.name, two.name), max(self.rank, two.rank))
+
+    def changed(self, name: str, change: Callable[[Expr], Expr]) -> Self:
+        """The program of `change(self)`."""
+        return type(self)(replace(self.traced, expr=change(self.traced.expr)), name, self.rank)
+
+    def __repr__(self) -> str:
+        return f"<attngen {self.kind} {self.name}>"

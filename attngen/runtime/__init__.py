@@ -1,0 +1,1 @@
+"""Calls: the checks of a call, the torch operator, and the engine that finds or builds the kernel."""

@@ -1,0 +1,101 @@
+"""The shape of one call: sizes of q, k, v and the checks that every backend relies on.
+
+Every message names the argument, what was given and what is allowed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from attngen.codegen.problem import Dtype
+from attngen.errors import InputError
+from attngen.ir.nodes import Grid, Layout, Paged, Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DTYPES: dict[str, Dtype] = {"float64": "fp64", "float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+AXES = {"bhnd": (0, 1, 2, 3), "bnhd": (0, 2, 1, 3)}
+"""Where batch, head, position and head dimension are, by layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """n_b batches, n_h heads of the result, n_q queries, n_k keys."""
+
+    n_b: int
+    n_h: int
+    n_q: int
+    n_k: int
+
+
+def dtype_name(tensor: Tensor) -> str:
+    """torch's name of the element type, without the prefix."""
+    return str(tensor.dtype)[6:]
+
+
+def check_qkv(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> None:
+    """Rank, dtype and device of the three operands."""
+    import torch
+
+    for name, tensor in (("q", q), ("k", k), ("v", v)):
+        if not isinstance(tensor, torch.Tensor):
+            raise InputError(f"{name}: got {type(tensor).__name__}; a torch.Tensor is needed")
+        if tensor.dim() != 4:
+            raise InputError(
+                f"{name}: got shape {tuple(tensor.shape)} of rank {tensor.dim()}; "
+                f"layout {layout!r} needs 4 dimensions ({', '.join(layout.upper())})"
+            )
+    if dtype_name(q) not in DTYPES:
+        raise InputError(f"q: got dtype {q.dtype}; allowed: float32, bfloat16, float16, float64")
+    for name, tensor in (("k", k), ("v", v)):
+        if tensor.dtype != q.dtype:
+            raise InputError(f"{name}: got dtype {tensor.dtype}, but q is {q.dtype}; q, k and v share one dtype")
+        if tensor.device != q.device:
+            raise InputError(f"{name}: is on {tensor.device}, but q is on {q.device}; move it there")
+
+
+def call_sizes(spec: Spec, q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Sizes:
+    """The sizes of the call, after checking that q, k and v fit together."""
+    b, h, n, d = AXES[layout]
+    n_b = _broadcast("batch", q.shape[b], k.shape[b], v.shape[b])
+    if k.shape[n] != v.shape[n] and not isinstance(spec.space, Paged):
+        raise InputError(f"v: got {v.shape[n]} keys, but k has {k.shape[n]}; k and v have one length")
+    if q.shape[d] == 0 or k.shape[d] == 0 or v.shape[d] == 0:
+        raise InputError("q, k, v: a head dimension of 0 is not an attention; give at least 1")
+    n_h = q.shape[h]
+    for branch in spec.branches:
+        for keyset in branch.all_keysets():
+            views = [(dot.k, dot.q) for dot in keyset.dots]
+            for key_view, query_view in views:
+                if {key_view.tensor, query_view.tensor} == {"q", "k"} and _whole(key_view) and _whole(query_view):
+                    if q.shape[d] != k.shape[d]:
+                        raise InputError(
+                            f"k: got head dimension {k.shape[d]}, but q has {q.shape[d]}; they must be equal"
+                        )
+    for name, tensor in (("k", k), ("v", v)):
+        heads = tensor.shape[h]
+        if heads == 0 or n_h % heads:
+            if n_h:
+                raise InputError(f"{name}: got {heads} heads, which do not divide the {n_h} heads of q; give a divisor")
+    if isinstance(spec.space, Grid):
+        tokens = 1
+        for size in spec.space.dims:
+            tokens *= size
+        for name, tensor in (("q", q), ("k", k)):
+            if tensor.shape[n] != tokens:
+                dims = " x ".join(map(str, spec.space.dims))
+                raise InputError(f"{name}: got {tensor.shape[n]} tokens, but the grid {dims} has {tokens}")
+    return Sizes(n_b, n_h, q.shape[n], k.shape[n])
+
+
+def _whole(view: object) -> bool:
+    return getattr(view, "start", None) is None and getattr(view, "stop", None) is None
+
+
+def _broadcast(what: str, *sizes: int) -> int:
+    largest = 0 if 0 in sizes else max(sizes)
+    if any(s not in (1, largest) for s in sizes):
+        raise InputError(f"q, k, v: got {what} sizes {', '.join(map(str, sizes))}; each must be equal or 1")
+    return largest

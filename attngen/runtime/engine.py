@@ -1,0 +1,131 @@
+"""The engine of one spec: from the tensors of a call to a prepared launch, kept for the next call of the same shapes."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, cast
+
+from attngen.codegen.backend import Call, Launch
+from attngen.codegen.problem import Operand, Problem
+from attngen.errors import InputError
+from attngen.ir.nodes import Concat, Layout, Spec
+from attngen.pipeline import Compiled, compile_spec
+from attngen.runtime.call import AXES, DTYPES, Sizes, call_sizes, check_qkv, dtype_name
+from attngen.runtime.inputs import check_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+@lru_cache(maxsize=512)
+def engine(spec: str, options: str) -> Engine:
+    """The engine of a spec in text form; `options` is `layout:backend`, with an empty backend for the default."""
+    from attngen.ir.parse import parse
+
+    return Engine(parse(spec), options)
+
+
+class Engine:
+    """Compiles on demand, one kernel per problem (dtypes and widths), one launch per set of shapes."""
+
+    def __init__(self, spec: Spec, options: str) -> None:
+        layout, _, backend = options.partition(":")
+        self.spec = spec
+        self.layout = cast(Layout, layout)
+        self.backend = backend or None
+        self.tensor_inputs = tuple(i for i in spec.inputs if i.axes)
+        self.int_inputs = tuple(i for i in spec.inputs if not i.axes and i.type != "float")
+        self.float_inputs = tuple(i for i in spec.inputs if not i.axes and i.type == "float")
+        self._compiled: dict[tuple[str, Problem], Compiled] = {}
+        self._launches: dict[tuple[object, ...], Launch] = {}
+
+    def forward(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        inputs: Sequence[Tensor],
+        ints: Sequence[int],
+        floats: Sequence[float],
+        return_lse: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Runs the kernel for these tensors; ints and floats are the run-time scalars in the order of the inputs."""
+        key = (q.shape, q.stride(), q.dtype, q.device, k.shape, k.stride(), k.dtype, k.device, v.shape, v.stride(),
+               v.dtype, v.device, return_lse,
+               *((t.shape, t.stride(), t.dtype, t.device) for t in inputs))  # fmt: skip
+        launch = self._launches.get(key)
+        if launch is None:
+            launch = self._launches[key] = self._prepare(q, k, v, inputs, ints, floats, return_lse)
+        return launch(q, k, v, inputs, (*ints, *floats))
+
+    def problem(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool) -> Problem:
+        """The compile-time facts of a call, after checking it."""
+        check_qkv(q, k, v, self.layout)
+        names = ("q", "k", "v", *(i.name for i in self.tensor_inputs))
+        operands = tuple(
+            Operand(name, dtype_name(t), t.dim(), t.shape[-1] if t.dim() else 1)
+            for name, t in zip(names, (q, k, v, *inputs), strict=True)
+        )
+        return Problem(DTYPES[dtype_name(q)], operands, return_lse)
+
+    def compiled(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool) -> Compiled:
+        """The kernel for the dtypes and widths of these tensors, built on first use."""
+        problem = self.problem(q, k, v, inputs, return_lse)
+        self._check_lse(return_lse)
+        device = q.device.type
+        found = self._compiled.get((device, problem))
+        if found is None:
+            found = compile_spec(self.spec, problem, device, self.backend)
+            self._compiled[device, problem] = found
+        return found
+
+    def sizes(self, q: Tensor, k: Tensor, v: Tensor) -> Sizes:
+        """The checked sizes of a call."""
+        return call_sizes(self.spec, q, k, v, self.layout)
+
+    def result_shape(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[int, int]:
+        """Heads and width of the result."""
+        width = v.shape[AXES[self.layout][3]]
+        problem = Problem(
+            "fp32",
+            (
+                Operand("q", "float32", 4, q.shape[-1]),
+                Operand("k", "float32", 4, k.shape[-1]),
+                Operand("v", "float32", 4, width),
+            ),
+            False,
+        )
+        if isinstance(self.spec.combine, Concat):
+            from attngen.codegen.plan import value_extent
+
+            extents = (value_extent(branch.v, problem) for branch in self.spec.branches)
+            width = sum(stop - start for start, stop in extents)
+        return self.sizes(q, k, v).n_h, width
+
+    def _prepare(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        inputs: Sequence[Tensor],
+        ints: Sequence[int],
+        floats: Sequence[float],
+        return_lse: bool,
+    ) -> Launch:
+        check_qkv(q, k, v, self.layout)
+        sizes = self.sizes(q, k, v)
+        check_inputs(self.tensor_inputs, inputs, sizes, q.device)
+        compiled = self.compiled(q, k, v, inputs, return_lse)
+        call = Call(sizes.n_b, sizes.n_h, sizes.n_q, sizes.n_k, self.layout, (q, k, v, *inputs), (*ints, *floats))
+        return compiled.backend.prepare(compiled.built, compiled.plan, call)
+
+    def _check_lse(self, return_lse: bool) -> None:
+        if not return_lse:
+            return
+        normalizer = self.spec.branches[0].normalizer
+        if len(self.spec.branches) > 1:
+            raise InputError("return_lse: a spec of several branches has no single log-sum-exp")
+        if getattr(normalizer, "lse", None) is None:
+            raise InputError(f"return_lse: the normalizer {normalizer.name!r} has no log-sum-exp; leave it out")

@@ -1,0 +1,96 @@
+"""The torch operator. Stateless: it carries the spec as text, so it survives torch.compile and torch.export.
+
+Two overload-free operators instead of one, because a call that wants no log-sum-exp should not pay for a second tensor.
+A raw library operator costs a third of a `custom_op`; gradients are the caller's concern.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from attngen.runtime.call import AXES, DTYPES, dtype_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+ARGUMENTS = "Tensor q, Tensor k, Tensor v, Tensor[] inputs, SymInt[] ints, float[] floats, str spec, str options"
+LIBRARY = torch.library.Library("attngen", "DEF")
+LIBRARY.define(f"forward({ARGUMENTS}) -> Tensor")
+LIBRARY.define(f"forward_lse({ARGUMENTS}) -> (Tensor, Tensor)")
+
+
+def _run(
+    q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], ints: Sequence[int], floats: Sequence[float],
+    spec: str, options: str, return_lse: bool,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    from attngen.runtime.engine import engine
+
+    return engine(spec, options).forward(q, k, v, inputs, ints, floats, return_lse)
+
+
+def forward(*args: Any) -> Tensor:
+    """The result alone."""
+    return _run(*args, False)[0]
+
+
+def forward_lse(*args: Any) -> tuple[Tensor, Tensor]:
+    """The result and the log-sum-exp of every row."""
+    out, lse = _run(*args, True)
+    assert lse is not None
+    return out, lse
+
+
+def result_like(q: Tensor, k: Tensor, v: Tensor, heads: int, width: int, layout: str) -> Tensor:
+    """An empty result (B, heads, Nq, width) in q's memory order, in the given layout."""
+    b, h, n, _ = AXES[layout]
+    shape = [0, 0, 0, width]
+    shape[b] = max(q.shape[b], k.shape[b], v.shape[b]) if min(q.shape[b], k.shape[b], v.shape[b]) else 0
+    shape[h], shape[n] = heads, q.shape[n]
+    order = sorted((0, 1, 2), key=lambda axis: -q.stride(axis))
+    strides, step = [0, 0, 0, 1], width
+    for axis in reversed(order):
+        strides[axis] = step
+        step = step * shape[axis]
+    return q.new_empty_strided(shape, strides)
+
+
+def _fake(*args: Any) -> tuple[Tensor, Tensor]:
+    from attngen.runtime.engine import engine
+
+    q, k, v = args[0], args[1], args[2]
+    prepared = engine(args[6], args[7])
+    heads, width = prepared.result_shape(q, k, v)
+    out = result_like(q, k, v, heads, width, prepared.layout)
+    b, _, n, _ = AXES[prepared.layout]
+    double = dtype_name(q) == "float64"
+    return out, q.new_empty((out.shape[b], heads, q.shape[n]), dtype=torch.float64 if double else torch.float32)
+
+
+def fake_forward(*args: Any) -> Tensor:
+    """Shape and strides of the result, for tracing."""
+    return _fake(*args)[0]
+
+
+def _autocast(operator: Any) -> Any:
+    """Under autocast q, k and v come in the autocast dtype, as for FlexAttention."""
+
+    def cast(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> Any:
+        device = q.device.type
+        dtype = torch.get_autocast_dtype(device)
+        with torch.autocast(device, enabled=False):
+            q, k, v = (t.to(dtype) if dtype_name(t) in DTYPES and t.dtype != torch.float64 else t for t in (q, k, v))
+            return operator(q, k, v, *rest)
+
+    return cast
+
+
+for _name, _real, _meta in (("forward", forward, fake_forward), ("forward_lse", forward_lse, _fake)):
+    _operator = getattr(torch.ops.attngen, _name).default
+    LIBRARY.impl(_name, _real, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"attngen::{_name}", _meta, lib=LIBRARY)
+    for _key in ("AutocastCPU", "AutocastCUDA"):
+        LIBRARY.impl(_name, _autocast(_operator), _key)

@@ -1,0 +1,17 @@
+"""Soft-capped scores."""
+
+from __future__ import annotations
+
+from attngen.arguments import number
+from attngen.scores.score import Score
+
+
+def soft_cap(cap: float) -> Score:
+    """cap * tanh(score / cap): scores stay within (-cap, cap). `cap` > 0 is a run-time number.
+
+    Comes before additive biases: `soft_cap(50) >> alibi(slopes)`. Source: Gemma 2, arXiv 2408.00118.
+    """
+    import torch
+
+    number("cap", cap, above=0, allowed="a finite number > 0")
+    return Score.of(lambda score: cap * torch.tanh(score / cap), "soft_cap")

@@ -1,0 +1,137 @@
+// What happens to a tile of scores between the two matrix products, one row at a time: the score program, the mask,
+// the row maximum (first pass), then weights and row mass (second pass). The tile stays in the L1 cache; weights
+// overwrite scores.
+#pragma once
+#include "simd.h"
+
+namespace attngen {
+
+constexpr double LN2 = 0.693147180559945309417, LOG2E = 1.44269504088896340736;
+
+// The running state of the rows of one query tile.
+//
+// An anchor is -inf until a key is seen. With `affine_exp2` it is the row maximum of core(s) and weights are
+// exp2(core * slope - offset), where offset = anchor * slope is rounded once and then used everywhere, so that its
+// rounding error cancels between tiles and in the mass. Rows whose offset is huge (|offset| >= 2^20) subtract first.
+template <class B, int QT> struct RowState {
+  typename B::Row row[QT];
+  real anchor[QT], offset[QT], slope[QT], factor[QT];
+  vf mass[QT], count[QT];  // partial sums per lane
+};
+
+constexpr real HUGE_OFFSET = 1048576;
+static inline bool is_huge(real offset) { return !(offset > -HUGE_OFFSET && offset < HUGE_OFFSET); }
+
+// One tile: rows [0, rows) and keys first + [begin, end), of which those from `present` on do not exist. A tile with
+// PARTIAL false is visible everywhere.
+struct TileKeys {
+  long first;
+  int begin, end;
+  int present;
+};
+
+template <bool PARTIAL, class KS, class Row> ATTNGEN_INLINE Keys keys_at(const Row& row, const TileKeys& t, int j) {
+  Keys keys = {iota() + (integer)(t.first + j), t.first + j, W, lanes(true)};
+  if constexpr (PARTIAL) {
+    keys.count = t.present - j < W ? t.present - j : W;
+    keys.live = first_lanes(keys.count);
+    if constexpr (!KS::mask_trivial) keys.live = keys.live & KS::mask(row, keys);
+  }
+  return keys;
+}
+
+// core(s) of W keys; -inf where the key is absent.
+template <bool PARTIAL, class B, class KS>
+ATTNGEN_INLINE vf core_score(const typename B::Row& row, const Keys& keys, real* const* scores, long at) {
+  vf s[B::dots];
+  for (int i = 0; i < B::dots; i++) s[i] = load(scores[i] + at);
+  vf core = s[0];
+  if constexpr (!KS::score_trivial) core = KS::score(row, keys, s);
+  if constexpr (PARTIAL) core = select(keys.live, core, splat(-INF));
+  return core;
+}
+
+// First pass of anchored normalizers: stores core(s), moves the anchor, and leaves in `factor` what the accumulator
+// and the mass have to be multiplied with.
+template <bool PARTIAL, class B, class KS, int QT, int KT>
+static inline void anchor_pass(RowState<B, QT>& state, int rows, real* const* scores, const TileKeys& t) {
+  for (int r = 0; r < rows; r++) {
+    const typename B::Row& row = state.row[r];
+    real* s = scores[0] + (long)r * KT;
+    vf best = splat(-INF);
+    if constexpr (!PARTIAL && KS::score_trivial && B::anchor_trivial) {
+      vf more[4] = {best, best, best, best};
+      int j = t.begin;
+      for (; j + 4 * W <= t.end; j += 4 * W)
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; u++) more[u] = raw_max(load(s + j + u * W), more[u]);
+      for (; j < t.end; j += W) more[0] = raw_max(load(s + j), more[0]);
+      best = raw_max(raw_max(more[0], more[1]), raw_max(more[2], more[3]));
+    } else {
+      for (int j = t.begin; j < t.end; j += W) {
+        Keys keys = keys_at<PARTIAL, KS>(row, t, j);
+        vf core = core_score<PARTIAL, B, KS>(row, keys, scores, (long)r * KT + j);
+        store(s + j, core);
+        if constexpr (!B::anchor_trivial) core = select(vb(core == -INF), core, B::anchor(core));
+        best = raw_max(core, best);
+      }
+    }
+    real old = state.anchor[r], now = reduce_max(best);
+    now = now > old ? now : old;
+    state.anchor[r] = now;
+    if constexpr (B::affine_exp2) {
+      real before = state.offset[r], offset = now == -INF ? 0 : now * state.slope[r] + (real)(B::adjust * LOG2E);
+      real step = is_huge(offset) || is_huge(before) ? (old - now) * state.slope[r] : before - offset;
+      state.offset[r] = offset;
+      state.factor[r] = old == -INF ? 0 : lane0(exp2_nonpositive(splat(step)));
+    } else {
+      state.factor[r] = old == -INF ? 0 : B::shift(old, now);
+    }
+  }
+}
+
+ATTNGEN_INLINE void store_weights(NumberWords, real* row, int j, vf p) { store(row + j, p); }
+#if defined(ATTNGEN_BF16_DOT)
+// Weights are half as wide as the scores that they overwrite, so writing never overtakes reading.
+ATTNGEN_INLINE void store_weights(PairWords, real* row, int j, vf p) { store((bf16*)row + j, p); }
+#endif
+
+// Second pass (the only one without an anchor): weights, row mass, count of keys. With `visible`, 0 / 1 weights for
+// the sum of the visible values are stored there.
+template <bool PARTIAL, class B, class KS, class Words, int QT, int KT>
+static inline void weight_pass(RowState<B, QT>& state, int rows, real* const* scores, const TileKeys& t, real* visible) {
+  for (int r = 0; r < rows; r++) {
+    const typename B::Row& row = state.row[r];
+    real* s = scores[0] + (long)r * KT;
+    vf mass = {}, count = {};
+    const real anchor = state.anchor[r] == -INF ? 0 : state.anchor[r];
+    const vf slope = splat(state.slope[r]), offset = splat(state.offset[r]);
+    const bool huge = B::affine_exp2 && is_huge(state.offset[r]);
+    for (int j = t.begin; j < t.end; j += W) {
+      vf core, p;
+      Keys keys;
+      if constexpr (!B::anchored || KS::weighted) keys = keys_at<PARTIAL, KS>(row, t, j);
+      if constexpr (B::anchored)
+        core = load(s + j);
+      else
+        core = core_score<PARTIAL, B, KS>(row, keys, scores, (long)r * KT + j);
+      const vb live = vb(core != -INF);  // masked, or absent because the score program says so
+      if constexpr (B::affine_exp2) {
+        vf x = __builtin_expect(huge, 0) ? (core - anchor) * slope - (real)(B::adjust * LOG2E) : fma(core, slope, -offset);
+        p = exp2_nonpositive(x);
+        mass += p;
+      } else {
+        p = select(live, B::phi(row, core, anchor), vf{});
+        if constexpr (B::has_mass) mass += B::psi_is_phi ? p : select(live, B::psi(row, core, anchor), vf{});
+      }
+      if constexpr (B::counts) count += select(live, splat((real)1), vf{});
+      if constexpr (B::sums_values) store_weights(Words(), visible + (long)r * KT, j, select(live, splat((real)1), vf{}));
+      if constexpr (KS::weighted) p = select(vb(p == 0), p, p * KS::weight(row, keys));
+      store_weights(Words(), s, j, p);
+    }
+    if constexpr (B::has_mass) state.mass[r] = B::anchored ? state.mass[r] * state.factor[r] + mass : state.mass[r] + mass;
+    if constexpr (B::counts) state.count[r] += count;
+  }
+}
+
+}  // namespace attngen
