@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from attngen.arguments import refuse
+from attngen.errors import SpecError
 from attngen.frontend import Role, Traced, combine, trace
 from attngen.ir.expr import Expr
 from attngen.texts import parsed
@@ -14,36 +15,39 @@ from attngen.texts import parsed
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An immutable expression with its live inputs. `rank` is the number of grid coordinates that it reads, if any."""
+    """An immutable expression with its live inputs. `grid` holds the dimensions whose coordinates it reads, if any."""
 
     traced: Traced
     name: str
-    rank: int = 0
+    grid: tuple[int, ...] = ()
 
     kind: ClassVar[str]
     role: ClassVar[Role]
 
     @classmethod
-    def of(cls, value: object, name: str | None = None, rank: int = 0) -> Self:
+    def of(cls, value: object, name: str | None = None, grid: tuple[int, ...] = ()) -> Self:
         """The program of a function (any subset of the symbols as parameters), of a text, or of one itself."""
         if isinstance(value, cls):
             return value
         if isinstance(value, str):
-            return cls(parsed(value, cls.kind), name or value, rank)
-        if isinstance(value, Program) or isinstance(value, type) or not callable(value):
+            return cls(parsed(value, cls.kind), name or value, grid)
+        if isinstance(value, Program | type) or not callable(value):
             raise refuse(cls.kind, value, f"a function, a text or an object of attngen.{cls.kind}s")
-        role = cls.role.on_grid(rank) if rank else cls.role
-        return cls(trace(value, role), name or getattr(value, "__name__", cls.kind), rank)
+        role = cls.role.on_grid(len(grid)) if grid else cls.role
+        return cls(trace(value, role), name or getattr(value, "__name__", cls.kind), grid)
 
     def joined(self, other: object, name: str, merge: Callable[[Expr, Expr], Expr], swap: bool = False) -> Self:
-        """The program of `merge(self, other)`, over the inputs of both."""
-        one, two = (self.of(other), self) if swap else (self, self.of(other))
+        """The program of `merge(self, other)`, over the inputs of both; swapped: of `merge(other, self)`."""
+        that = self.of(other, grid=self.grid)
+        if self.grid and that.grid and self.grid != that.grid:
+            raise SpecError(f"{self.kind}: {self.name} is on the grid {self.grid}, {that.name} on {that.grid}; use one")
+        one, two = (that, self) if swap else (self, that)
         (a, b), inputs, bindings = combine(one.traced, two.traced)
-        return type(self)(Traced(merge(a, b), inputs, bindings), name.format(one.name, two.name), max(self.rank, two.rank))
+        return type(self)(Traced(merge(a, b), inputs, bindings), name.format(one.name, two.name), self.grid or that.grid)
 
     def changed(self, name: str, change: Callable[[Expr], Expr]) -> Self:
         """The program of `change(self)`."""
-        return type(self)(replace(self.traced, expr=change(self.traced.expr)), name, self.rank)
+        return type(self)(replace(self.traced, expr=change(self.traced.expr)), name, self.grid)
 
     def __repr__(self) -> str:
         return f"<attngen {self.kind} {self.name}>"

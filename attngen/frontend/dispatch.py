@@ -9,14 +9,14 @@ from functools import cache
 from typing import Any
 
 from attngen.frontend import refusals
-from attngen.frontend.clones import unwrapped_types
 from attngen.frontend.methods import ATTRIBUTES, DEVICE, METHODS
 from attngen.frontend.paths import Call, Node, nodes, text_of
+from attngen.frontend.python import unwrapped_types
 from attngen.frontend.scalar import Proxy, show
 from attngen.frontend.spelling import FUNCTIONS, MATH
 from attngen.frontend.static import plain
 from attngen.frontend.tensor import TensorProxy
-from attngen.frontend.tracer import ACTIVE, TraceAttributeError, Tracer, is_array
+from attngen.frontend.tracer import TraceAttributeError, Tracer, is_array
 from attngen.ir.expr import Const, const, symbols
 
 
@@ -59,7 +59,7 @@ def _on_tensors(
         if partial is not None:
             partial.recorded()
         raise tensors[0].refuse_operand()
-    if name.endswith("_") and name.rstrip("_") not in ("and", "or") or name == "__setitem__":
+    if (name.endswith("_") and name.rstrip("_") not in ("and", "or")) or name == "__setitem__":
         raise tracer.error(
             f"`{name}` changes the captured `{tensors[0].text}` in place; a traced function must not change tensors: "
             f"use the result of `{name.rstrip('_')}`"
@@ -84,7 +84,7 @@ def spell(tracer: Tracer, name: str, spelled: Callable[..., Any], args: Any, kwa
     def number(value: Any) -> Any:
         value = plain(value)
         if isinstance(value, bool | int | float) or is_array(value):
-            return ACTIVE_LIFT(tracer, value)
+            return constant(tracer, value)
         return value
 
     arguments = [number(value) for value in unwrapped_types(tuple(args))]
@@ -98,7 +98,7 @@ def spell(tracer: Tracer, name: str, spelled: Callable[..., Any], args: Any, kwa
         raise tracer.error(f"`{name}` with these arguments is not known here: {reason}") from None
 
 
-def ACTIVE_LIFT(tracer: Tracer, value: Any) -> Any:
+def constant(tracer: Tracer, value: Any) -> Any:
     """A number as a constant under trace."""
     return Proxy(tracer, const(0)).lift(value)
 
@@ -109,6 +109,12 @@ def _spelled(function: Any, name: str, args: Any) -> Callable[..., Any] | None:
     if name in ("max", "min") and len(args) == 2 and (isinstance(args[1], Proxy) or not isinstance(args[0], Proxy)):
         return FUNCTIONS[f"{name}imum"]
     return FUNCTIONS.get(name) or METHODS.get(name)
+
+
+def is_spelled(function: Any) -> bool:
+    """Whether a library function has a spelling, or a reason why it has none."""
+    name = name_of(function)
+    return name in FUNCTIONS or name in METHODS or name in refusals.KNOWN or name == "embedding"
 
 
 def unknown(tracer: Tracer, name: str, value: Proxy) -> Exception:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Iterator
 from itertools import islice
 from types import CodeType, FrameType, TracebackType
 
@@ -63,8 +62,8 @@ def _of_library(file: str) -> bool:
 
 
 def _at(code: CodeType, instruction: int, line: int) -> Source:
-    positions: Iterator[tuple[int | None, int | None, int | None, int | None]] = code.co_positions()
-    start, end, column, end_column = next(islice(positions, max(0, instruction) // 2, None), (line, None, None, None))
+    place = max(0, instruction) // 2
+    start, end, column, end_column = next(islice(code.co_positions(), place, None), (line, None, None, None))
     return _source(code.co_filename, start or line, end, column, end_column)
 
 

@@ -157,32 +157,35 @@ class Proxy:
     def __ne__(self, other: Any) -> Any:
         return self._binary("ne", other)
 
-    def _unary(self, name: str, function: Callable[[Any], Any]) -> Any:
-        host = None if self.host is None else call(f"{function.__name__}({{}})", function, self.host)
+    def unary(self, name: str, function: Callable[[Any], Any] | None = None) -> Any:
+        host = None
+        # math.exp of a tensor would cut its gradient.
+        if self.host is not None and function is not None and (name == "neg" or self.tracer.is_plain(self.host)):
+            host = call(f"{function.__name__}({{}})", function, self.host)
         return Proxy(self.tracer, self.tracer.op(name, self.expr), host)
 
     def __neg__(self) -> Any:
-        return self._unary("neg", operator.neg)
+        return self.unary("neg", operator.neg)
 
     def __pos__(self) -> Any:
         return self
 
     def __abs__(self) -> Any:
-        return self._unary("abs", abs)
+        return self.unary("abs", abs)
 
     def __invert__(self) -> Any:
-        return self._unary("not" if self.expr.type == "bool" else "bit_not", operator.invert)
+        return self.unary("not" if self.expr.type == "bool" else "bit_not", operator.invert)
 
     def __round__(self, digits: int | None = None) -> Any:
         if digits is not None:
             raise self.tracer.error("round(x, digits) is not available; write round(x * 10**digits) / 10**digits")
-        return self if self.expr.type == "int" else self._unary("round", round).cast("int", int)
+        return self if self.expr.type == "int" else self.unary("round", round).cast("int", int)
 
     def __floor__(self) -> Any:
-        return self._unary("floor", float.__floor__).cast("int", int) if self.expr.type == "float" else self
+        return self.unary("floor", float.__floor__).cast("int", int) if self.expr.type == "float" else self
 
     def __ceil__(self) -> Any:
-        return self._unary("ceil", float.__ceil__).cast("int", int) if self.expr.type == "float" else self
+        return self.unary("ceil", float.__ceil__).cast("int", int) if self.expr.type == "float" else self
 
     def __trunc__(self) -> Any:
         return self.cast("int", int)

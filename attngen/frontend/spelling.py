@@ -12,10 +12,8 @@ Spelling = Callable[..., Any]
 
 
 def _direct(op: str) -> Spelling:
-    def spelled(x: Proxy) -> Proxy:
-        return x._unary(op, getattr(math, op, None)) if hasattr(math, op) else Proxy(x.tracer, x.tracer.op(op, x.expr))
-
-    return spelled
+    function = getattr(math, op, None)
+    return lambda x: x.unary(op, function)
 
 
 def _pair(op: str) -> Spelling:
@@ -36,71 +34,71 @@ def _rounded(op: str) -> Spelling:
     return lambda x: x if x.expr.type == "int" else Proxy(x.tracer, x.tracer.op(op, x.expr))
 
 
-def _round(x: Proxy, decimals: Any = None) -> Proxy:
+def _round(x: Proxy, decimals: Any = None) -> Any:
     if decimals is not None and decimals.concrete("decimals"):
         raise x.tracer.error("round with decimals is not available; write torch.round(x * 10**d) / 10**d")
     return _rounded("round")(x)
 
 
-def _trunc(x: Proxy) -> Proxy:
+def _trunc(x: Proxy) -> Any:
     return x if x.expr.type == "int" else where(x < 0, _rounded("ceil")(x), _rounded("floor")(x))
 
 
-def _trunc_div(x: Proxy, y: Proxy) -> Proxy:
+def _trunc_div(x: Proxy, y: Proxy) -> Any:
     if "float" in (x.expr.type, y.expr.type):
         return _trunc(x / y)
     size = abs(x) // abs(y)
     return where((x < 0) ^ (y < 0), -size, size)
 
 
-def _fmod(x: Proxy, y: Proxy) -> Proxy:
+def _fmod(x: Proxy, y: Proxy) -> Any:
     size = abs(x) % abs(y)
     return where(x < 0, -size, size)
 
 
-def _div(x: Proxy, y: Proxy, *, rounding_mode: str | None = None) -> Proxy:
+def _div(x: Proxy, y: Proxy, *, rounding_mode: str | None = None) -> Any:
     if rounding_mode is None:
         return x / y
     return _trunc_div(x, y) if rounding_mode == "trunc" else x // y
 
 
-def _clamp(x: Proxy, min: Proxy | None = None, max: Proxy | None = None) -> Proxy:
+def _clamp(x: Proxy, min: Proxy | None = None, max: Proxy | None = None) -> Any:
     x = x if min is None else maximum(x, min)
     return x if max is None else minimum(x, max)
 
 
-def _softplus(x: Proxy, beta: Any = None, threshold: Any = None) -> Proxy:
-    plain = beta is None or beta.expr.type != "bool" and getattr(beta.expr, "value", None) == 1
+def _softplus(x: Proxy, beta: Any = None, threshold: Any = None) -> Any:
+    plain = beta is None or _one(beta)
     return _direct("softplus")(x) if plain else _direct("softplus")(x * beta) / beta
 
 
-def _log(x: Proxy, base: Proxy | None = None) -> Proxy:
+def _log(x: Proxy, base: Proxy | None = None) -> Any:
     return _direct("log")(x) if base is None else _direct("log")(x) / _direct("log")(base)
 
 
-def _gelu(x: Proxy, approximate: str = "none") -> Proxy:
+def _gelu(x: Proxy, approximate: str = "none") -> Any:
     if approximate == "tanh":
         return 0.5 * x * (1 + _direct("tanh")(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
     return 0.5 * x * (1 + _direct("erf")(x * math.sqrt(0.5)))
 
 
-def _leaky_relu(x: Proxy, negative_slope: Any = 0.01, inplace: Any = False) -> Proxy:
+def _leaky_relu(x: Proxy, negative_slope: Any = 0.01, inplace: Any = False) -> Any:
     return where(x > 0, x, x * negative_slope)
 
 
-def _elu(x: Proxy, alpha: Any = 1.0, inplace: Any = False) -> Proxy:
+def _elu(x: Proxy, alpha: Any = 1.0, inplace: Any = False) -> Any:
     return where(x > 0, x, alpha * _direct("expm1")(x))
 
 
-def _float_power(x: Proxy, y: Proxy) -> Proxy:
+def _float_power(x: Proxy, y: Proxy) -> Any:
     return x.cast("float") ** y.cast("float")
 
 
-def _fmax(x: Proxy, y: Proxy) -> Proxy:
+def _fmax(x: Proxy, y: Proxy) -> Any:
     return where((x >= y) | (y != y), x, y)
 
 
-def _fmin(x: Proxy, y: Proxy) -> Proxy:
+def _fmin(x: Proxy, y: Proxy) -> Any:
     return where((x <= y) | (y != y), x, y)
 
 
@@ -119,7 +117,7 @@ maximum = _pair("maximum")
 minimum = _pair("minimum")
 
 FUNCTIONS: dict[str, Spelling] = {
-    **{op: _direct(op) for op in "exp exp2 expm1 log2 log1p sqrt rsqrt tanh sin cos sigmoid erf sign".split()},
+    **{op: _direct(op) for op in ["exp", "exp2", "expm1", "log2", "log1p", "sqrt", "rsqrt", "tanh", "sin", "cos", "sigmoid", "erf", "sign"]},
     "log": lambda x: _direct("log")(x),
     "expit": _direct("sigmoid"),
     "sgn": _direct("sign"),
@@ -166,8 +164,8 @@ FUNCTIONS: dict[str, Spelling] = {
     "where": where,
     "masked_fill": lambda x, mask, value: where(mask, value, x),
     "heaviside": lambda x, values: where(x == 0, values, (x > 0).cast("float")),
-    **{name: (lambda n: lambda x, y: x._binary(n, y))(op)
-       for op in ("lt", "le", "gt", "ge", "eq", "ne") for name in (op,)},
+    "lt": lambda x, y: x < y, "le": lambda x, y: x <= y, "gt": lambda x, y: x > y, "ge": lambda x, y: x >= y,
+    "eq": lambda x, y: x == y, "ne": lambda x, y: x != y,
     "less": lambda x, y: x < y, "less_equal": lambda x, y: x <= y, "greater": lambda x, y: x > y,
     "greater_equal": lambda x, y: x >= y, "equal": lambda x, y: x == y, "not_equal": lambda x, y: x != y,
     "logical_and": _logical("and"), "logical_or": _logical("or"), "logical_xor": _logical("xor"),

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from attngen.errors import TraceError
 from attngen.frontend.paths import Node, Size
 from attngen.frontend.scalar import Proxy, call, show
-from attngen.frontend.tracer import Tracer
+from attngen.frontend.tracer import Tracer, is_array
 from attngen.ir.expr import const, symbols
 
 FULL = slice(None)
@@ -100,7 +100,8 @@ class TensorProxy:
         if hasattr(item, "__index__") and not isinstance(item, bool):
             number = operator.index(item)
             if number < 0:
-                return Proxy(self.tracer, const(number)) + self._size(place)
+                behind: Index = Proxy(self.tracer, const(number)) + self._size(place)
+                return behind
             return number
         raise self.tracer.error(f"an index of `{self.node.text}` is {item!r}; indices are integers")
 
@@ -225,7 +226,7 @@ class TensorProxy:
 
 
 def _advanced(item: Any) -> bool:
-    return isinstance(item, list | tuple | TensorProxy | bool) or (hasattr(item, "requires_grad") and not isinstance(item, Proxy))
+    return isinstance(item, list | tuple | TensorProxy | bool) or (not isinstance(item, Proxy) and is_array(item))
 
 
 def _operator(name: str, reflected: bool) -> Any:
@@ -239,7 +240,7 @@ def _prefix(name: str) -> Any:
     return lambda self: self._unary(name)
 
 
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift"):
+for _name in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift"]:
     setattr(TensorProxy, f"__{_name}__", _operator(_name, False))
     setattr(TensorProxy, f"__r{_name}__", _operator(_name, True))
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):

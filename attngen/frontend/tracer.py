@@ -19,7 +19,7 @@ from attngen.ir.nodes import Input
 from attngen.ir.ops import OPERATORS, Type
 
 ACTIVE: ContextVar[Tracer | None] = ContextVar("attngen_tracer", default=None)
-RESERVED = {symbol.partition("[")[0] for symbol in SYMBOLS} | OPERATORS.keys() | {"k", "v", "true", "false", "inf", "nan"}
+RESERVED = {symbol.partition("[")[0] for symbol in SYMBOLS} | OPERATORS.keys() | {"k", "v"}
 
 
 def is_array(value: Any) -> bool:
@@ -63,7 +63,7 @@ class Tracer:
         return self._values[node.key]
 
     def is_plain(self, node: Node) -> bool:
-        """Whether the value follows from Python numbers and shapes alone, so that reading it at a call costs nothing."""
+        """Whether the value follows from Python numbers and shapes alone, which cost nothing to read."""
         if isinstance(node, Size):
             return True
         parents = list(node.parents())

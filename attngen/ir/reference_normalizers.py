@@ -50,9 +50,9 @@ class _State:
         self.sink = None if node.sink is None else self._at_sink(node.sink)
         self.nonempty = present.any(-1, keepdim=True)
         self.has_mass = self.nonempty if self.sink is None else self.nonempty | (self.sink != -torch.inf)
-        self.symbols: dict[str, Tensor] = {"s": score}
+        self.symbols: dict[str, Tensor] = {**rows.symbols, "s": score}
         if node.anchor is not None:
-            self.symbols["m"] = self._maximum(node.anchor, score)
+            self.symbols["m"] = self._maximum(node.anchor)
         self.phi = self._each(node.phi)
         self.mass: Tensor | None = None
         if node.psi is not None:
@@ -63,16 +63,16 @@ class _State:
         value = evaluate(sink, Environment(self.rows.symbols, self.rows.inputs))
         return value.expand(*self.rows.present.shape[:3], 1)
 
-    def _maximum(self, anchor: Expr, score: Tensor) -> Tensor:
+    def _maximum(self, anchor: Expr) -> Tensor:
         """The anchor. It stays in the gradient: that is exact for every declaration, shift-invariant or not."""
         import torch
 
         node, present = self.node, self.rows.present
-        values = evaluate(anchor, Environment({"s": score}, self.rows.inputs, present))
+        values = evaluate(anchor, Environment(self.symbols, self.rows.inputs, present))
         values = torch.where(present, values, -torch.inf)
         if self.sink is not None:
             open_ = self.sink != -torch.inf
-            at_sink = evaluate(anchor, Environment({"s": self.sink}, self.rows.inputs, open_))
+            at_sink = evaluate(anchor, Environment({**self.symbols, "s": self.sink}, self.rows.inputs, open_))
             values = torch.cat([values, torch.where(open_, at_sink, -torch.inf)], -1)
         if values.shape[-1] == 0:
             return values.new_zeros((*values.shape[:-1], 1))
@@ -93,8 +93,9 @@ class _State:
         return torch.where(open_, value, 0.0)
 
     def statistics(self) -> dict[str, Tensor]:
-        """m and mass, as far as they are declared."""
-        found = {name: value for name, value in self.symbols.items() if name == "m"}
+        """What a row knows in the end: its symbols, the count, and m and mass as far as they are declared."""
+        found = {name: value for name, value in self.symbols.items() if name != "s"}
+        found["count"] = self.rows.present.double().sum(-1, keepdim=True)
         return found if self.mass is None else {**found, "mass": self.mass}
 
 
@@ -102,13 +103,11 @@ def _streaming(node: Streaming, rows: Rows, score: Tensor) -> Result:
     import torch
 
     state = _State(node, rows, score)
-    present = rows.present.to(torch.float64)
     symbols = {
-        **rows.symbols,
         **state.statistics(),
         "acc": _sum(state.phi, rows),
-        "count": present.sum(-1, keepdim=True),
-        "vsum": weighted_sum(present, rows.v, rows.present),
+        "vsum": weighted_sum(rows.present.double(), rows.v, rows.present),
+        "dim": torch.arange(rows.v.shape[-1], device=rows.v.device),
     }
     out = evaluate(node.finalize, Environment(symbols, rows.inputs, state.nonempty))
     out = torch.where(state.nonempty, out, 0.0).expand(symbols["acc"].shape)
@@ -131,7 +130,7 @@ def _weights(node: Streaming, rows: Rows, score: Tensor) -> Tensor:
 def _ordered(node: Ordered, rows: Rows) -> Tensor:
     import torch
 
-    env = Environment({"s": rows.score}, rows.inputs, rows.present)
+    env = Environment({**rows.symbols, "s": rows.score}, rows.inputs, rows.present)
     weight = torch.where(rows.present, evaluate(node.weight, env), 0.0)
     keep = torch.where(rows.present, evaluate(node.log_keep, env), 0.0)
     if node.direction == "backward":

@@ -71,15 +71,15 @@ def visible(role: Role, scope: Scope) -> frozenset[str]:
         case "scale":
             return row | {"d", "n_visible"}
         case "phi" | "psi":
-            return anchor | {"s"}
+            return row | anchor | {"s", "n_visible"}
         case "anchor" | "ordered":
-            return frozenset({"s"})
+            return row | {"s", "n_visible"}
         case "sink":
             return row | {"n_visible"}
         case "finalize":
-            return row | anchor | mass | {"acc", "count", "vsum", "n_visible"}
+            return row | anchor | mass | {"acc", "count", "vsum", "dim", "n_visible"}
         case "lse":
-            return anchor | mass
+            return row | anchor | mass | {"count", "n_visible"}
         case "coefficient":
             return row | {"dim"}
         case "head":

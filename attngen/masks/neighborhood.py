@@ -48,15 +48,17 @@ def neighborhood(
     causal = _per_dimension("is_causal", is_causal, rank)
     for i, length in enumerate(lengths):
         _check(i, length, sizes[i], strides[i], dilations[i], causal[i])
-    return reduce(and_, (_along(i, *each) for i, each in enumerate(zip(lengths, sizes, strides, dilations, causal, strict=True))))
+    rows = zip(sizes, strides, dilations, causal, strict=True)
+    return reduce(and_, (_along(lengths, i, *row) for i, row in enumerate(rows)))
 
 
-def _along(axis: int, length: int, size: int | Tensor, stride: int, dilation: int, causal: bool) -> Mask:
+def _along(dims: tuple[int, ...], axis: int, size: int | Tensor, stride: int, dilation: int, causal: bool) -> Mask:
     """The window in one dimension; in the formulas i, j and n count within a dilation group."""
     import torch
 
     size = size if is_tensor(size) else static(size)
-    axis, length, stride, dilation = (static(x) for x in (axis, length, stride, dilation))
+    causal = static(causal)
+    axis, length, stride, dilation = (static(x) for x in (axis, dims[axis], stride, dilation))
 
     def window(h, q, kv):
         kernel, i, j, n = each(size, h), q[axis], kv[axis], length
@@ -72,9 +74,9 @@ def _along(axis: int, length: int, size: int | Tensor, stride: int, dilation: in
         start = torch.clamp(torch.clamp(leader - kernel // 2, max=n - kernel), min=0)
         return (j >= start) & (j < start + kernel)
 
-    mask = Mask.of(window, "neighborhood", rank=axis + 1)
+    mask = Mask.of(window, "neighborhood", grid=dims)
     if dilation > 1:
-        mask = mask & Mask.of(lambda q, kv: (q[axis] - kv[axis]) % dilation == 0, "dilation", rank=axis + 1)
+        mask = mask & Mask.of(lambda q, kv: (q[axis] - kv[axis]) % dilation == 0, "dilation", grid=dims)
     return mask
 
 

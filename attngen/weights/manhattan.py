@@ -27,4 +27,4 @@ def manhattan(log_decay: Tensor, dims: int = 2) -> Weight:
     def weight(h, q, kv):
         return torch.exp(log_decay[h] * sum(abs(q[i] - kv[i]) for i in range(rank)))
 
-    return Weight.of(weight, "manhattan", rank=dims)
+    return Weight.of(weight, "manhattan")

@@ -199,6 +199,17 @@ def test_a_damaged_entry_is_rebuilt_never_loaded(
     assert leftovers(root) == []
 
 
+def test_a_truncated_file_is_told_from_a_changed_one(warnings: Callable[[], list[str]]) -> None:
+    path = build().directory
+    damage_truncate(path)
+    cache.lookup(KEY)
+    damage_flip(path)
+    cache.lookup(KEY)
+    truncated, flipped = warnings()
+    assert f"kernel.so has {len(CODE) // 2} bytes, {len(CODE)} were written" in truncated
+    assert "kernel.so does not match its sha256" in flipped
+
+
 def test_every_flipped_bit_of_the_manifest_is_seen() -> None:
     path = build().directory / "manifest.json"
     text = path.read_bytes()
@@ -216,9 +227,13 @@ def test_an_entry_under_another_key_is_not_loaded(root: Path) -> None:
     assert cache.lookup(other) is None
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"files": [{"name": "../x", "size": 0, "sha256": ""}]}])
+OUTSIDE = {"name": "../x", "size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+
+
+@pytest.mark.parametrize("change", [{"format": 2}, {"files": [OUTSIDE]}])
 def test_a_manifest_of_another_format_or_with_paths_outside_is_damage(change: dict[str, object]) -> None:
     path = build().directory / "manifest.json"
+    (path.parents[1] / "x").touch(mode=0o600)
     body = json.loads(path.read_text()) | change
     del body["digest"]
     body["digest"] = hashlib.sha256(cache_entry.canonical(body)).hexdigest()

@@ -21,7 +21,7 @@ from attngen.codegen.analysis.tiles import Sizes, TileClass, Tiles, classes, eva
 from attngen.ir.expr import Expr, symbols
 from attngen.ir.nodes import Space
 
-MOST_NODES = 1 << 22
+MOST_NODES = 1 << 20
 """Nodes that are split at most; what is left then stays in long segments that need the mask."""
 
 CHUNK = 1 << 16

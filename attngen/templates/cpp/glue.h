@@ -122,14 +122,18 @@ template <int N, class F> static inline void visit_union(int64_t (&begin)[N], in
   }
 }
 
-// A block table: row r (a query tile of QT queries) of a pattern has the segments offsets[r] .. offsets[r + 1] - 1,
-// each (begin, end) with a flag that says whether it is visible throughout.
+// A block table: row r has the segments offsets[r] .. offsets[r + 1] - 1, each (begin, end) with a flag that says
+// whether it is visible throughout. Query tile i of batch b and head h reads row pattern[b, h] * tiles + i.
 struct Table {
   const int64_t* offsets;
-  const int64_t* begin;
-  const int64_t* end;
+  const int32_t* begin;
+  const int32_t* end;
   const uint8_t* full;
+  const int32_t* pattern;
 };
+ATTNGEN_INLINE int64_t table_row(const Table& t, const Call& call, int b, int h, long q, int query_tile) {
+  return t.pattern[b * call.heads + h] * ((call.queries + query_tile - 1) / query_tile) + q / query_tile;
+}
 
 // The union of the segments of rows [row, last_row]: ascending and disjoint. Rows are few: a group of query tiles.
 template <int MOST, class F> static inline void visit_table(const Table& t, int64_t row, int64_t last_row, F&& f) {

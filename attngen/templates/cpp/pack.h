@@ -66,29 +66,44 @@ static inline void pack_keys(Rows<const T> k, long first, int begin, int end, in
   }
 }
 
-// W columns of one token, zero beyond the last column.
-template <class T> ATTNGEN_INLINE vf load_columns(Rows<const T> v, long i, int d, int columns) {
-  if (v.channel == 1) return load_first(&v.at(i, d), columns);
-  real x[W] = {};
-  for (int c = 0; c < W && c < columns; c++) x[c] = widen(v.at(i, d + c));
-  return load(x);
+// One token's channels side by side: where they are, or copied to `copy` when they are strided.
+template <class T> static __attribute__((noinline)) const T* copy_channels(Rows<const T> x, long i, int channels, T* copy) {
+  for (int d = 0; d < channels; d++) copy[d] = x.at(i, d);
+  return copy;
+}
+template <class T> ATTNGEN_INLINE const T* contiguous_channels(Rows<const T> x, long i, int channels, T* copy) {
+  return x.channel == 1 ? &x.at(i, 0) : copy_channels(x, i, channels, copy);
 }
 
-// One word row of values: W columns of the tokens (i, i + 1, ...). `sum` becomes NaN when one is not finite.
-template <class T>
-ATTNGEN_INLINE void pack_value_words(NumberWords, Rows<const T> v, long i, long tokens, int d, int columns, real* to,
-                                     vf& sum) {
-  vf x = tokens > 0 ? load_columns(v, i, d, columns) : vf{};
-  sum = fma(x, vf{}, sum);
-  store(to, x);
+// One word row of values: tokens (i, i + 1, ...), all columns, panel by panel. `sum` becomes NaN when one of them is
+// not finite.
+template <class T, int DV, class Store>
+ATTNGEN_INLINE void pack_value_row(NumberWords, Rows<const T> v, long i, long tokens, vf& sum, Store store_word) {
+  T copy[DV];
+  if (tokens <= 0) {
+    for (int d = 0; d < DV; d += W) store_word(d, vf{});
+    return;
+  }
+  const T* row = contiguous_channels(v, i, DV, copy);
+  for (int d = 0; d < DV; d += W) {
+    vf x = load_first(row + d, DV - d);
+    sum = fma(x, vf{}, sum);
+    store_word(d, x);
+  }
 }
 #if defined(ATTNGEN_BF16_DOT)
-ATTNGEN_INLINE void pack_value_words(PairWords, Rows<const bf16> v, long i, long tokens, int d, int columns,
-                                     uint32_t* to, vf& sum) {
-  vf even = tokens > 0 ? load_columns(v, i, d, columns) : vf{}, odd = tokens > 1 ? load_columns(v, i + 1, d, columns) : vf{};
-  sum = fma(even, vf{}, fma(odd, vf{}, sum));
-  vi high = bits(odd), low = vi(_mm512_srli_epi32(__m512i(bits(even)), 16));
-  store((float*)to, from_bits(low | high));
+template <class T, int DV, class Store>
+ATTNGEN_INLINE void pack_value_row(PairWords, Rows<const bf16> v, long i, long tokens, vf& sum, Store store_word) {
+  static const bf16 zeros[DV] = {};
+  bf16 copy[2][DV];
+  const bf16* even = tokens > 0 ? contiguous_channels(v, i, DV, copy[0]) : zeros;
+  const bf16* odd = tokens > 1 ? contiguous_channels(v, i + 1, DV, copy[1]) : zeros;
+  for (int d = 0; d < DV; d += W) {
+    vf x = load_first(even + d, DV - d), y = load_first(odd + d, DV - d);
+    sum = fma(x, vf{}, fma(y, vf{}, sum));
+    vi low = vi(_mm512_srli_epi32(__m512i(bits(x)), 16));
+    store_word(d, from_bits(low | bits(y)));
+  }
 }
 #endif
 
@@ -96,15 +111,20 @@ ATTNGEN_INLINE void pack_value_words(PairWords, Rows<const bf16> v, long i, long
 template <class Words, class T, int DV, int NV, int KT>
 static inline bool pack_values(Rows<const T> v, long first, int begin, int end, int present, typename Words::word* out) {
   typedef Panels<(DV + W - 1) / W, NV> P;
+  constexpr int WIDE = P::wide * W, NARROW = (P::wide - 1) * W;
+  constexpr long PANEL = KT / Words::per_word * WIDE, EDGE = P::wide_count * WIDE;
   vf sum = {};
-  int d = 0;
-  for (int p = 0; p < P::count; p++) {
-    const int width = (p < P::wide_count ? P::wide : P::wide - 1) * W;
-    for (int j = begin; j < end; j += Words::per_word)
-      for (int c = 0; c < width; c += W)
-        pack_value_words(Words(), v, first + j, present - j, d + c, DV - d - c, out + (j / Words::per_word) * width + c, sum);
-    out += KT / Words::per_word * width;
-    d += width;
+  for (int j = begin; j < end; j += Words::per_word) {
+    const long row = j / Words::per_word;
+    pack_value_row<T, DV>(Words(), v, first + j, present - j, sum, [&](int d, vf x) {
+      long at = d < EDGE ? d / WIDE * PANEL + row * WIDE + d % WIDE : 0;
+      if constexpr (NARROW > 0)
+        if (d >= EDGE) {
+          const long beyond = d - EDGE;
+          at = P::wide_count * PANEL + beyond / NARROW * (PANEL / WIDE * NARROW) + row * NARROW + beyond % NARROW;
+        }
+      store((real*)(out + at), x);
+    });
   }
   return all(vb(sum == sum));
 }

@@ -12,7 +12,7 @@ from struct import Struct
 from attngen.codegen.plan import Plan
 
 QKV = ("q", "k", "v")
-TABLE_PARTS = ("offsets", "begin", "end", "full")
+TABLE_PARTS = ("offsets", "begin", "end", "full", "pattern")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,6 @@ class Abi:
         lines += [f"  double {name}_value;" for name in self.floats]
         lines += [f"  int64_t {name}_size[{rank}], {name}_stride[{rank}];" for name, rank in self.tensors]
         lines += ["  int64_t out_stride[4];"]
-        lines += [f"  int64_t {table_name(*table)}_pattern[3];" for table in self.tables]
         return "\n".join(lines)
 
     def dynamic(self) -> Struct:

@@ -115,8 +115,7 @@ def _full(scope: Scope, place: tuple[int, int], keyset: KeySetPlan) -> str:
 
 
 def _table_row(place: tuple[int, int]) -> str:
-    pattern = f"a.{table_name(*place)}_pattern"
-    return f"    const int64_t row = b * {pattern}[0] + h * {pattern}[1] + q_begin / Tile::QT;"
+    return f"    const int64_t row = table_row(a.{table_name(*place)}, a.call, b, h, q_begin, Tile::QT);"
 
 
 def _tile_printer(scope: Scope, keyset: KeySetPlan) -> tuple[Printer, list[str]]:

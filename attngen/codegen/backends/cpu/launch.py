@@ -40,8 +40,6 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
         static += [*sizes, *steps]
     static += [strides[a] for a in (TURNED if turned else (0, 1, 2, 3))]
     tables = table_builders(plan, abi, config, call)
-    for table in tables:
-        static += table.pattern
     tail = struct.pack(f"={len(static)}q", *static)
     pack = abi.dynamic().pack
     check = input_checks(plan, call)

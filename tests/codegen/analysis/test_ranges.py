@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from attngen.codegen.analysis import Range, Sizes, closed_form, visible_count
+from attngen.ir.nodes import Grid
+from tests.codegen.analysis import strategies
+from tests.codegen.analysis.dense import evaluate, positions, visible
+from tests.codegen.analysis.strategies import thorough
+
+
+def ends(r: Range, symbols: Mapping[str, Any], arrays: Mapping[str, Any]) -> tuple[int, int]:
+    return int(evaluate(r.lo, symbols, arrays)), int(evaluate(r.hi, symbols, arrays))
+
+
+def sets(
+    ranges: tuple[Range, ...], symbols: Mapping[str, Any], arrays: Mapping[str, Any], n_k: int
+) -> list[tuple[int, int]]:
+    """The intervals that hold a key; checks that they ascend, are disjoint and lie within 0 .. n_k."""
+    found = [ends(r, symbols, arrays) for r in ranges]
+    assert len(found) <= 4
+    reached = 0
+    for lo, hi in found:
+        assert lo >= 0
+        assert hi <= n_k
+        if lo < hi:
+            assert lo >= reached
+            reached = hi
+    return [(lo, hi) for lo, hi in found if lo < hi]
+
+
+def sizes_of(sizes: Sizes, b: int, h: int) -> dict[str, Any]:
+    return {"n_q": sizes.n_q, "n_k": sizes.n_k, "n_b": sizes.n_b, "n_h": sizes.n_h, "b": b, "h": h}
+
+
+@thorough(2000)
+@given(strategies.cases(data=False), st.integers(1, 9))
+def test_outer_covers_and_inner_is_full(case: strategies.Case, tile: int) -> None:
+    ranges = closed_form(case.mask, case.space)
+    if ranges is None:
+        return
+    dense = visible(case.mask, case.sizes, case.arrays, case.space)
+    n_k = case.sizes.n_k
+    for b, h, first in np.ndindex(case.sizes.n_b, case.sizes.n_h, -(-case.sizes.n_q // tile)):
+        last = min((first + 1) * tile, case.sizes.n_q) - 1
+        symbols = sizes_of(case.sizes, b, h) | {"q_first": first * tile, "q_last": last}
+        cells = dense[b, h, first * tile : last + 1]
+        covered = np.zeros(n_k, bool)
+        for lo, hi in sets(ranges.outer, symbols, case.arrays, n_k):
+            covered[lo:hi] = True
+        assert not (cells.any(0) & ~covered).any()
+        for lo, hi in sets(ranges.inner, symbols, case.arrays, n_k):
+            assert cells[:, lo:hi].all()
+
+
+@thorough(500)
+@given(strategies.cases(data=False), st.data())
+def test_axes_of_a_grid(case: strategies.Case, data: st.DataObject) -> None:
+    assume(isinstance(case.space, Grid))
+    assert isinstance(case.space, Grid)
+    ranges = closed_form(case.mask, case.space)
+    if ranges is None or not ranges.axes:
+        return
+    dims = case.space.dims
+    tile = [sorted(data.draw(st.lists(st.integers(0, n - 1), min_size=2, max_size=2))) for n in dims]
+    shape = (*dims, *dims)
+    for b, h in np.ndindex(case.sizes.n_b, case.sizes.n_h):
+        cells = visible(case.mask, case.sizes, case.arrays, case.space)[b, h].reshape(shape)
+        cells = cells[tuple(slice(lo, hi + 1) for lo, hi in tile)].reshape(-1, *dims)
+        symbols = sizes_of(case.sizes, b, h)
+        for i, (lo, hi) in enumerate(tile):
+            symbols |= {f"q_first[{i}]": lo, f"q_last[{i}]": hi}
+        outer, inner = np.ones(dims, bool), np.ones(dims, bool)
+        for i, axis in enumerate(ranges.axes):
+            along = [1] * len(dims)
+            along[i] = -1
+            for total, found in ((outer, axis.outer), (inner, axis.inner)):
+                line = np.zeros(dims[i], bool)
+                for lo, hi in sets(found, symbols, case.arrays, dims[i]):
+                    line[lo:hi] = True
+                total &= line.reshape(along)
+        assert not (cells.any(0) & ~outer).any()
+        assert not (~cells.all(0) & inner).any()
+
+
+@thorough(1000)
+@given(strategies.cases(depth=2))
+def test_visible_count(case: strategies.Case) -> None:
+    count = visible_count(case.mask, case.space)
+    if count is None:
+        return
+    found = evaluate(count, positions(case.space, case.sizes), case.arrays)
+    dense = visible(case.mask, case.sizes, case.arrays, case.space).sum(-1, keepdims=True)
+    assert np.array_equal(np.broadcast_to(found, dense.shape), dense)
