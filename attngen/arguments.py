@@ -73,14 +73,14 @@ def head_numbers(name: str, value: object) -> Any:
     """A finite number, or a float tensor (H,) with one for each head."""
     if is_tensor(value):
         return tensor(name, value, (1,), "(H,)", integral=False)
-    return number(name, value, allowed="a finite number, or a floating-point tensor (H,)")
+    return float(number(name, value, allowed="a finite number, or a floating-point tensor (H,)"))
 
 
 def row_numbers(name: str, value: object) -> Any:
     """A finite number, or a float tensor (H,) or (B, H, Nq) with one for each head or row."""
     if is_tensor(value):
         return tensor(name, value, (1, 3), "(H,) or (B, H, Nq)", integral=False)
-    return number(name, value, allowed="a finite number, or a floating-point tensor (H,) or (B, H, Nq)")
+    return float(number(name, value, allowed="a finite number, or a floating-point tensor (H,) or (B, H, Nq)"))
 
 
 def one_of(name: str, value: object, allowed: Iterable[str]) -> str:

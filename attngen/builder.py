@@ -1,13 +1,14 @@
-"""Puts a Spec together from pieces that were traced one by one: inputs that are the same become one, names stay unique."""
+"""Puts a Spec together from pieces traced one by one: equal inputs become one, names stay unique."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from attngen.arguments import each_row, is_tensor, number, refuse, row_numbers
 from attngen.errors import SpecError
-from attngen.frontend import COEFFICIENT, SCALE, Binding, Bindings, Role, Traced, combine, trace
+from attngen.frontend import COEFFICIENT, SCALE, Binding, Bindings, Role, Traced, combine, rename, trace
 from attngen.ir import nodes
 from attngen.ir.expr import Expr, const, loads
 from attngen.ir.nodes import Branch, Combine, Input, Router, Space, default_scale
@@ -21,6 +22,7 @@ from attngen.texts import parsed
 from attngen.weights.weight import Weight
 
 FREE = "given per call"
+ROW_VALUES = "a finite number, a floating-point tensor (H,) or (B, H, Nq), a text, a function of the row"
 
 
 class Builder:
@@ -51,7 +53,7 @@ class Builder:
         return None if value is None else self._program(Weight.of(value, grid=self._dims))
 
     def scale(self, value: object) -> Expr:
-        """1 / sqrt(d) where there is none; else a number, a tensor (H,) or (B, H, Nq), a text, a function of the row."""
+        """1 / sqrt(d) where there is none; a number, a tensor (H,) or (B, H, Nq), a text, a function of the row."""
         return default_scale() if value is None else self._row("scale", value, SCALE)
 
     def coefficient(self, name: str, value: object) -> Expr:
@@ -94,7 +96,7 @@ class Builder:
         free = {key for key, binding in bindings.items() if _is_free(binding)}
         for key in free:
             if bindings[key].path != key:
-                raise SpecError(f"{bindings[key].path}: an input given per call and a captured one share the name; rename")
+                raise SpecError(f"{bindings[key].path}: names an input of the call and a captured one; rename one")
         inputs = {i.name: i for i in found if i.name in used} | self._declared
         bound = {key: binding for key, binding in bindings.items() if key in used and key not in free}
         spec = nodes.Spec(branches, space, tuple(inputs.values()), routers, rule, bare.name)
@@ -118,22 +120,31 @@ class Builder:
 
 
 def _row_traced(name: str, value: Any, role: Role) -> Traced:
+    scale = value
     if isinstance(value, str):
         return parsed(value, name)
     if is_tensor(value):
-        given = value if value.dim() == 0 else row_numbers(name, value)
-        return trace(lambda b, h, q: each_row(given, b, h, q), role)
-    if callable(value):
+        scale = value if value.dim() == 0 else row_numbers(name, value)
+    elif callable(value):
         return trace(value, role)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        given = float(number(name, value))
-        return trace(lambda: given, role)
-    raise refuse(name, value, "a finite number, a floating-point tensor (H,) or (B, H, Nq), a text, a function of the row")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        scale = float(number(name, value))
+    else:
+        raise refuse(name, value, ROW_VALUES)
+    return _renamed(trace(lambda b, h, q: each_row(scale, b, h, q), role), {"scale": name})
+
+
+def _renamed(traced: Traced, names: dict[str, str]) -> Traced:
+    inputs = tuple(replace(i, name=names.get(i.name, i.name)) for i in traced.inputs)
+    bindings = {names.get(key, key): binding for key, binding in traced.bindings.items()}
+    guards = traced.bindings.guards if isinstance(traced.bindings, Bindings) else ()
+    return Traced(rename(traced.expr, names), inputs, Bindings(bindings, guards))
 
 
 def _with_free_bindings(traced: Traced) -> Traced:
     """Inputs that each call gives, marked so that `combine` takes equal names for one input."""
-    free = {i.name: Binding(i.name, (FREE, i.name), dict, i.type) for i in traced.inputs if i.name not in traced.bindings}
+    unbound = [i for i in traced.inputs if i.name not in traced.bindings]
+    free = {i.name: Binding(i.name, (FREE, i.name), dict, i.type) for i in unbound}
     if not free:
         return traced
     guards = traced.bindings.guards if isinstance(traced.bindings, Bindings) else ()

@@ -34,7 +34,7 @@ class Program:
         if isinstance(value, Program | type) or not callable(value):
             raise refuse(cls.kind, value, f"a function, a text or an object of attngen.{cls.kind}s")
         role = cls.role.on_grid(len(grid)) if grid else cls.role
-        return cls(trace(value, role), name or getattr(value, "__name__", cls.kind), grid)
+        return cls(trace(value, role), name or str(getattr(value, "__name__", cls.kind)), grid)
 
     def joined(self, other: object, name: str, merge: Callable[[Expr, Expr], Expr], swap: bool = False) -> Self:
         """The program of `merge(self, other)`, over the inputs of both; swapped: of `merge(other, self)`."""
@@ -43,7 +43,12 @@ class Program:
             raise SpecError(f"{self.kind}: {self.name} is on the grid {self.grid}, {that.name} on {that.grid}; use one")
         one, two = (that, self) if swap else (self, that)
         (a, b), inputs, bindings = combine(one.traced, two.traced)
-        return type(self)(Traced(merge(a, b), inputs, bindings), name.format(one.name, two.name), self.grid or that.grid)
+        joined = Traced(merge(a, b), inputs, bindings)
+        return type(self)(joined, name.format(one.name, two.name), self.grid or that.grid)
+
+    def called(self, name: str) -> Self:
+        """The same under another name."""
+        return replace(self, name=name)
 
     def changed(self, name: str, change: Callable[[Expr], Expr]) -> Self:
         """The program of `change(self)`."""

@@ -10,6 +10,7 @@ from attngen.builder import Builder, identifier
 from attngen.errors import SpecError
 from attngen.frontend import MASK_OR_SCORE, Binding, Bindings, trace
 from attngen.ir import nodes
+from attngen.ir.expr import const
 from attngen.ir.nodes import Branch, Combine, Dot, Input, Router, Segments, Space
 from attngen.ir.parse import parse
 from attngen.ir.text import text
@@ -63,13 +64,13 @@ class Spec:
 
     @classmethod
     def from_function(cls, function: Callable[..., Any], name: str | None = None, **others: Any) -> Spec:
-        """The Spec of a function that is a mask or a score, which its parameters or its result tell; `others` as above."""
+        """The Spec of a function that is a mask or a score, as its parameters and its result tell."""
         grid = _dims(others.get("space"))
         traced = trace(function, MASK_OR_SCORE.on_grid(len(grid)) if grid else MASK_OR_SCORE)
-        name = name or getattr(function, "__name__", "attention")
+        name = name or str(getattr(function, "__name__", "attention"))
         kind = "mask" if traced.expr.type == "bool" else "score"
         if others.get(kind) is not None:
-            raise SpecError(f"{kind}: got a second one; the function {name} is a {kind} already: join them with & or >>")
+            raise SpecError(f"{kind}: got a second one beside the function {name}; join them with & or >>")
         part = Mask(traced, name, grid) if kind == "mask" else Score(traced, name, grid)
         return cls(**{**others, kind: part}, name=name)
 
@@ -85,7 +86,7 @@ class Spec:
         name: str = "attention",
     ) -> Spec:
         """The Spec of nodes of `attngen.ir`: several branches, dots, key sets, routers."""
-        rule = combine or nodes.Affine((nodes.const(1.0),) * len(branches))
+        rule = combine or nodes.Affine((const(1.0),) * len(branches))
         ir = nodes.Spec(branches, space or nodes.Sequence(), inputs, routers, rule, identifier(name))
         return cls.from_ir(ir, bindings or {})
 

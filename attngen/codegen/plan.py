@@ -31,7 +31,8 @@ class DotPlan:
 
 @dataclass(frozen=True, slots=True)
 class KeySetPlan:
-    """One pass over one set of keys. The score of a key is alpha * core, with alpha > 0 and uniform over the row.
+    """One pass over one set of keys. The score of a key is alpha * core, with alpha > 0 and uniform over the row;
+    alpha is 1 unless the branch is exponential.
 
     `core` is an expression over dot[i] (raw products) and everything a score may read. `ranges` are the closed-form key
     ranges of a query tile; None: they come as a block table.
@@ -90,17 +91,17 @@ def make_plan(spec: Spec, problem: Problem) -> Plan:
 
 
 def _branch(branch: Branch, space: Space, problem: Problem) -> BranchPlan:
-    keysets = tuple(_keyset(keyset, space, problem) for keyset in branch.all_keysets())
+    normalizer = branch.normalizer
+    exponential = _is_exponential(normalizer)
+    # The running maximum is in units of the core score, so one scale has to hold for all keys of a row.
+    keysets = tuple(_keyset(keyset, space, problem, exponential) for keyset in branch.all_keysets())
+    if len({keyset.alpha for keyset in keysets}) > 1:
+        keysets = tuple(_keyset(keyset, space, problem, False) for keyset in branch.all_keysets())
     widths = {stop - start for start, stop in (value_extent(k.v, problem) for k in branch.all_keysets())}
     if len(widths) != 1:
         raise SpecError(f"the key sets of a branch have values of different widths: {sorted(widths)}")
-    normalizer = branch.normalizer
-    rate, exponential = 0.0, False
-    used: frozenset[str] = frozenset()
-    if isinstance(normalizer, Streaming):
-        rate = shift_rate(normalizer)
-        exponential = normalizer.phi == EXP and normalizer.psi in (None, EXP) and normalizer.anchor == sym("s")
-        used = symbols(normalizer.finalize)
+    rate = shift_rate(normalizer) if isinstance(normalizer, Streaming) else 0.0
+    used = symbols(normalizer.finalize) if isinstance(normalizer, Streaming) else frozenset()
     return BranchPlan(
         normalizer=normalizer,
         width=widths.pop(),
@@ -110,6 +111,15 @@ def _branch(branch: Branch, space: Space, problem: Problem) -> BranchPlan:
         exponential=exponential,
         needs_count="count" in used,
         needs_vsum="vsum" in used,
+    )
+
+
+def _is_exponential(normalizer: Normalizer) -> bool:
+    """Whether phi and psi are exp(s - m) with m the running maximum of s."""
+    return isinstance(normalizer, Streaming) and (normalizer.phi, normalizer.psi, normalizer.anchor) == (
+        EXP,
+        EXP,
+        sym("s"),
     )
 
 
@@ -129,12 +139,12 @@ def shift_rate(normalizer: Streaming) -> float:
     return float(rates.pop() or 0.0)
 
 
-def _keyset(keyset: KeySet, space: Space, problem: Problem) -> KeySetPlan:
+def _keyset(keyset: KeySet, space: Space, problem: Problem, split: bool) -> KeySetPlan:
     dots = tuple(_dot(dot, problem) for dot in keyset.dots)
     scales = [substitute(dot.scale, {"d": const(plan.width)}) for dot, plan in zip(keyset.dots, dots, strict=True)]
     alpha: Expr = const(1.0)
     core: Expr
-    if len(dots) == 1 and isinstance(keyset.score, Sym) and keyset.join is None and is_positive(scales[0]):
+    if split and len(dots) == 1 and isinstance(keyset.score, Sym) and keyset.join is None and is_positive(scales[0]):
         alpha, core = scales[0], sym("dot[0]")
     else:
         scaled: dict[str, Expr] = {f"dot[{i}]": op("mul", sym(f"dot[{i}]"), scale) for i, scale in enumerate(scales)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -27,8 +27,8 @@ class Binding:
     """
 
     path: str
-    key: Hashable
-    read: Callable[[], Any]
+    key: Hashable = field(repr=False)
+    read: Callable[[], Any] = field(repr=False)
     type: Type
     rank: int | None = None
     created: bool = False
@@ -75,7 +75,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Guard:
-    """A Python value that the expression was made with: text, a flag in a loop bound, the length of a list, a helper."""
+    """A Python value that the expression was made with: text, a loop bound, the length of a list, a helper."""
 
     path: str
     key: Hashable

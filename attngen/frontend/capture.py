@@ -14,14 +14,15 @@ from attngen.frontend.clones import Followed, LibraryFunction, follow
 from attngen.frontend.objects import Captured, CapturedDict, CapturedList, CapturedModule, CapturedObject
 from attngen.frontend.paths import Call, Direct, Node, leaves
 from attngen.frontend.python import REPLACED
-from attngen.frontend.scalar import Proxy, call
+from attngen.frontend.scalar import Proxy
 from attngen.frontend.static import StaticBool, StaticFloat, StaticInt, plain
 from attngen.frontend.tensor import TensorProxy
 from attngen.frontend.tracer import Tracer, is_array
 from attngen.ir.expr import const
 
 LIBRARIES = (sys.stdlib_module_names | {"torch", "numpy", "attngen"}) - {"__main__"}
-VALUES = (str, bytes, type(None), type(Ellipsis), range, slice, set, frozenset, complex, enum.Enum)
+VALUES = (str, bytes, type(None), type(Ellipsis), range, slice, set, frozenset, complex, enum.Enum,
+          StaticInt, StaticFloat, StaticBool)  # fmt: skip
 
 
 def capture(tracer: Tracer, value: Any, node: Node) -> Any:
@@ -30,7 +31,7 @@ def capture(tracer: Tracer, value: Any, node: Node) -> Any:
         return value
     if is_array(value):
         return _array(tracer, value, node)
-    if isinstance(value, VALUES) or isinstance(value, StaticInt | StaticFloat | StaticBool):
+    if isinstance(value, VALUES):
         tracer.guard(node, type(value)(value) if isinstance(value, set) else value)
         return plain(value)
     if _is_number(value):
@@ -56,7 +57,7 @@ def _array(tracer: Tracer, value: Any, node: Node) -> Any:
     if not hasattr(value, "requires_grad"):
         import torch
 
-        node = call("{}", torch.as_tensor, node)
+        node = Call(node.text, node.name, torch.as_tensor, (node,), {})
         value = tracer.value(node)
     if value.ndim:
         return TensorProxy(tracer, node)
@@ -122,8 +123,8 @@ def _is_public(function: Callable[..., Any]) -> bool:
 
 
 def _of_library(value: Any) -> bool:
-    """C functions, ufuncs, torch operators, dtypes, devices: everything of a library that is not an object with a state."""
+    """C functions, ufuncs, torch operators, dtypes, devices: what a library has that is not an object with a state."""
     home = getattr(type(value), "__module__", "") or ""
-    if home.startswith("torch.nn") or home.startswith("attngen"):
+    if home.startswith(("torch.nn", "attngen")) or type(value).__name__ == "_lru_cache_wrapper":
         return False
-    return _is_library(home) and (callable(value) or home.startswith("torch")) and type(value).__name__ != "_lru_cache_wrapper"
+    return _is_library(home) and (callable(value) or home.startswith("torch"))

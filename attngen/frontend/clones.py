@@ -19,12 +19,12 @@ class Followed:
     __slots__ = ("function", "keywords", "leading", "tracer")
 
     def __init__(
-        self, tracer: Tracer, function: FunctionType, leading: tuple[Any, ...] = (), keywords: dict[str, Any] | None = None
+        self, tracer: Tracer, function: FunctionType, leading: tuple[Any, ...] = (), keywords: Any = None
     ) -> None:
         self.tracer = tracer
         self.function = function
         self.leading = leading
-        self.keywords = keywords or {}
+        self.keywords: dict[str, Any] = keywords or {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return clone(self.tracer, self.function)(*self.leading, *args, **{**self.keywords, **kwargs})
@@ -102,7 +102,8 @@ def _partial(tracer: Tracer, value: functools.partial[Any], node: Node) -> Follo
         raise SpecError(f"{node.text}: a partial of a class cannot be traced")
     names = inner.function.__code__.co_varnames[len(inner.leading) :]
     args, keywords = (Attribute(f"{node.text}.{part}", node.name, node, part) for part in ("args", "keywords"))
-    leading = [capture(tracer, item, Item(name, name, args, i)) for i, (item, name) in enumerate(zip(value.args, names))]  # noqa: B905
+    given = enumerate(zip(value.args, names, strict=False))
+    leading = [capture(tracer, item, Item(name, name, args, i)) for i, (item, name) in given]
     named = {key: capture(tracer, item, Item(key, key, keywords, key)) for key, item in value.keywords.items()}
     return Followed(tracer, inner.function, (*inner.leading, *leading), {**inner.keywords, **named})
 
@@ -111,7 +112,7 @@ def _construct(tracer: Tracer, value: type, node: Node) -> type:
     """Plain records may be made inside of a traced function; a class with code of its own would not be followed."""
     made = getattr(value, "__init__", None)
     if isinstance(made, FunctionType) and made.__code__.co_filename != "<string>":
-        raise tracer.error(f"{node.text}(...): objects with an __init__ of their own are made outside of a traced function")
+        raise tracer.error(f"{node.text}(...): make objects with an __init__ of their own outside of the function")
     return value
 
 

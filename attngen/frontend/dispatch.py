@@ -21,7 +21,7 @@ from attngen.ir.expr import Const, const, symbols
 
 
 def dispatch(tracer: Tracer, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The call of a torch, math, NumPy or operator function, or of a tensor method, with values under trace among them."""
+    """A call of a torch, math, NumPy or operator function, or of a tensor method, on values under trace."""
     name = name_of(function)
     if kwargs.get("out") is not None:
         raise tracer.error(f"`{name}(..., out=)`: a traced function must not change tensors; use the result")
@@ -48,7 +48,9 @@ def _on_tensors(
     if name in ("to", "type_as", "expand_as") and isinstance(args[0], TensorProxy):
         # `.to(score)`: the dtype and the device of values under trace are not those of a tensor.
         rest = tuple(a for a in args[1:] if not isinstance(a, Proxy))
-        return args[0] if not rest and not kwargs else lift(tracer, record(tracer, function, "to", (args[0], *rest), kwargs))
+        if not rest and not without_device(kwargs):
+            return args[0]
+        return lift(tracer, record(tracer, method("to"), "to", (args[0], *rest), kwargs))
     if name == "embedding" and moving and isinstance(args[0], Proxy):
         return args[1][args[0]]
     if name in ("getitem", "select", "index_select") and moving and isinstance(args[0], TensorProxy):

@@ -139,23 +139,26 @@ def select(condition: Expr, yes: Expr, no: Expr, source: Source | None = None) -
     """`yes if condition else no`; with a constant branch: and, or, not."""
     if yes == no:
         return yes
+    if (yes.type, no.type) != ("bool", "bool"):
+        return op("where", condition, yes, no, source=source)
     match yes, no:
         case Const(value=True), Const(value=False):
             return condition
         case Const(value=False), Const(value=True):
             return negate(condition, source)
         case _, Const(value=False):
-            return op("and", condition, yes, source=source) if yes.type == no.type else _where(condition, yes, no, source)
+            return op("and", condition, yes, source=source)
         case Const(value=True), _:
-            return op("or", condition, no, source=source) if yes.type == no.type else _where(condition, yes, no, source)
-        case Const(value=False), _ if yes.type == no.type:
+            return op("or", condition, no, source=source)
+        case Const(value=False), _:
             return op("and", negate(condition, source), no, source=source)
-        case _, Const(value=True) if yes.type == no.type:
+        # `a and b or c` and `(a or b) and c`, whose last part is asked on two paths.
+        case Op(name="or", args=(part, rest)), _ if rest == no:
+            return op("or", op("and", condition, part, source=source), no, source=source)
+        case _, Op(name="and", args=(part, rest)) if rest == yes:
+            return op("and", op("or", condition, part, source=source), yes, source=source)
+        case _, Const(value=True):
             return op("or", negate(condition, source), yes, source=source)
-    return _where(condition, yes, no, source)
-
-
-def _where(condition: Expr, yes: Expr, no: Expr, source: Source | None) -> Expr:
     return op("where", condition, yes, no, source=source)
 
 

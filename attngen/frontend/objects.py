@@ -10,6 +10,8 @@ from attngen.frontend.paths import Attribute, Global, Item, Node
 from attngen.frontend.scalar import Proxy, show
 from attngen.frontend.tracer import Tracer
 
+UNCHANGED = "a traced function must not change what it captures"
+
 
 class Captured:
     """The base: the object, and the node that reads it."""
@@ -35,10 +37,10 @@ class Captured:
         return self._take(self.__attngen_value__[key], Item(f"{node.text}[{key!r}]", name, node, key))
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise self._tracer.error(f"assigning {self._node.text}.{name}: a traced function must not change what it captures")
+        raise self._tracer.error(f"assigning {self._node.text}.{name}: {UNCHANGED}")
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
-        raise self._tracer.error(f"assigning into {self._node.text}: a traced function must not change what it captures")
+        raise self._tracer.error(f"assigning into {self._node.text}: {UNCHANGED}")
 
     def __delitem__(self, key: Any) -> NoReturn:
         self[key] = None
@@ -139,13 +141,14 @@ class CapturedList(Captured):
         if name.startswith("__"):
             raise AttributeError(name)
         if name in CHANGES:
-            raise self._tracer.error(f"{self._node.text}.{name}(): a traced function must not change what it captures")
+            raise self._tracer.error(f"{self._node.text}.{name}(): {UNCHANGED}")
         fields = getattr(self.__attngen_value__, "_fields", ())
         if name in fields:
             return self._item(fields.index(name))
         if name in ("index", "count"):
             return getattr(list(self), name)
-        return self._take(getattr(self.__attngen_value__, name), Attribute(f"{self._node.text}.{name}", name, self._node, name))
+        node = Attribute(f"{self._node.text}.{name}", name, self._node, name)
+        return self._take(getattr(self.__attngen_value__, name), node)
 
 
 class CapturedDict(Captured):
@@ -162,7 +165,7 @@ class CapturedDict(Captured):
 
     def get(self, key: Any, default: Any = None) -> Any:
         """The value of a key, or the default."""
-        return self[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401
 
     def __contains__(self, key: Any) -> bool:
         return key in self.__attngen_value__
@@ -186,7 +189,7 @@ class CapturedDict(Captured):
 
     def __getattr__(self, name: str) -> Any:
         if name in CHANGES:
-            raise self._tracer.error(f"{self._node.text}.{name}(): a traced function must not change what it captures")
+            raise self._tracer.error(f"{self._node.text}.{name}(): {UNCHANGED}")
         raise AttributeError(f"{self._node.text} has no attribute {name!r}")
 
 
@@ -208,4 +211,20 @@ class CapturedModule(Captured):
         return self._take(value, Global(f"{self._node.text}.{name}", name, vars(self.__attngen_value__), name))
 
 
-CHANGES = frozenset(["append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", "update", "setdefault", "popitem", "add", "discard"])
+CHANGES = frozenset(
+    [
+        "append",
+        "extend",
+        "insert",
+        "remove",
+        "pop",
+        "clear",
+        "sort",
+        "reverse",
+        "update",
+        "setdefault",
+        "popitem",
+        "add",
+        "discard",
+    ]
+)

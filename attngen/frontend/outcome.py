@@ -54,7 +54,9 @@ def typed(expr: Expr, role: Role, wanted: Type, code: CodeType) -> Expr:
     if expr.type == wanted:
         return expr
     if wanted == "float" and expr.type == "int":
-        return const(float(expr.value), expr.source) if isinstance(expr, Const) else op("to_float", expr, source=expr.source)
+        if isinstance(expr, Const):
+            return const(float(expr.value), expr.source)
+        return op("to_float", expr, source=expr.source)
     source: Source = expr.source or positions.returns(code)
     given = f"this {role.label} returns {'an int' if expr.type == 'int' else f'a {expr.type}'} and {SHOULD[wanted]}"
     if wanted == "bool":

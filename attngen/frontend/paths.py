@@ -51,7 +51,7 @@ class Cell(Node):
 class Global(Node):
     """A variable of a module."""
 
-    namespace: dict[str, Any]
+    namespace: dict[str, Any] = field(repr=False)
     variable: str
 
     def _key(self) -> Hashable:
@@ -153,22 +153,22 @@ class Call(Node):
         return ("call", id(self.function), frozen(self.arguments), frozen(self.keywords))
 
     def read(self) -> Any:
-        return self.function(*evaluate(self.arguments, Node.read), **evaluate(self.keywords, Node.read))
+        return self.function(*evaluate(self.arguments), **evaluate(self.keywords))
 
     def parents(self) -> Iterator[Node]:
         yield from nodes((self.arguments, self.keywords))
 
 
-def evaluate(tree: Any, read: Callable[[Node], Any]) -> Any:
-    """The arguments with `read(node)` in place of every node."""
+def evaluate(tree: Any) -> Any:
+    """The arguments with the value of this moment in place of every node."""
     if isinstance(tree, Node):
-        return read(tree)
+        return tree.read()
     if type(tree) in (tuple, list):
-        return type(tree)(evaluate(item, read) for item in tree)
+        return type(tree)(evaluate(item) for item in tree)
     if type(tree) is dict:
-        return {key: evaluate(item, read) for key, item in tree.items()}
+        return {key: evaluate(item) for key, item in tree.items()}
     if type(tree) is slice:
-        return slice(*(evaluate(part, read) for part in (tree.start, tree.stop, tree.step)))
+        return slice(*(evaluate(part) for part in (tree.start, tree.stop, tree.step)))
     return tree
 
 

@@ -38,23 +38,33 @@ def of_traceback(traceback: TracebackType | None) -> Source | None:
 
 
 def of_code(code: CodeType) -> Source:
-    """The line on which a function starts."""
-    text = _line(code.co_filename, code.co_firstlineno)
-    start = len(text) - len(text.lstrip())
-    return Source(code.co_filename, code.co_firstlineno, start + 1, max(start + 1, len(text)) + 1, text)
+    """The line on which a function starts: the lambda, or its `def`."""
+    line = code.co_firstlineno
+    text = _line(code.co_filename, line)
+    if code.co_name == "<lambda>":
+        body = [(c, e) for n, _, c, e in code.co_positions() if n == line and c is not None and e]
+        start = text.rfind("lambda", 0, _characters(text, min(body)[0])) if body else -1
+        if start >= 0:
+            return Source(code.co_filename, line, start + 1, _characters(text, max(e for _, e in body)) + 1, text)
+    while text.lstrip().startswith("@"):
+        line += 1
+        text = _line(code.co_filename, line)
+    return _source(code.co_filename, line, line, None, None)
 
 
 def returns(code: CodeType) -> Source:
     """The last `return` of a function, or the line on which it starts."""
     import dis
 
-    last = None
+    found = before = None
     for instruction in dis.get_instructions(code):
-        if instruction.opname in ("RETURN_VALUE", "RETURN_CONST") and instruction.positions is not None:
-            place = instruction.positions
-            if place.lineno is not None and place.col_offset is not None and place.end_lineno is not None:
-                last = (place.lineno, place.end_lineno, place.col_offset, place.end_col_offset)
-    return of_code(code) if last is None else _source(code.co_filename, *last)
+        place = instruction.positions
+        if place is not None and place.lineno is not None and place.end_col_offset:
+            before = (place.lineno, place.end_lineno, place.col_offset, place.end_col_offset)
+        # The return of a lambda has no width: the instruction before it is the value.
+        if instruction.opname in ("RETURN_VALUE", "RETURN_CONST"):
+            found = before
+    return of_code(code) if found is None else _source(code.co_filename, *found)
 
 
 def _of_library(file: str) -> bool:

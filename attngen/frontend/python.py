@@ -85,9 +85,8 @@ def _combined(name: str, stop: bool) -> Callable[..., Any]:
             if isinstance(item, Proxy):
                 item = item.cast("bool")
                 if isinstance(found, Proxy):
-                    found = found | item if stop else found & item
-                else:
-                    found = item
+                    item = found | item if stop else found & item
+                found = item
             elif bool(item) is stop:
                 return stop
         return found

@@ -3,10 +3,94 @@
 from __future__ import annotations
 
 REDUCTIONS = frozenset(
-    ["max", "min", "sum", "mean", "prod", "softmax", "log_softmax", "softmin", "logsumexp", "amax", "amin", "aminmax", "argmax", "argmin", "topk", "kthvalue", "sort", "argsort", "msort", "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "norm", "vector_norm", "std", "var", "std_mean", "var_mean", "median", "nanmedian", "mode", "quantile", "nanquantile", "nansum", "nanmean", "count_nonzero", "unique", "unique_consecutive", "nonzero", "argwhere", "any", "all", "layer_norm", "rms_norm", "group_norm", "batch_norm", "normalize", "diff", "flip", "roll", "renorm", "histc", "bincount", "logaddexp_reduce", "gumbel_softmax"]
+    [
+        "max",
+        "min",
+        "sum",
+        "mean",
+        "prod",
+        "softmax",
+        "log_softmax",
+        "softmin",
+        "logsumexp",
+        "amax",
+        "amin",
+        "aminmax",
+        "argmax",
+        "argmin",
+        "topk",
+        "kthvalue",
+        "sort",
+        "argsort",
+        "msort",
+        "cumsum",
+        "cumprod",
+        "cummax",
+        "cummin",
+        "logcumsumexp",
+        "norm",
+        "vector_norm",
+        "std",
+        "var",
+        "std_mean",
+        "var_mean",
+        "median",
+        "nanmedian",
+        "mode",
+        "quantile",
+        "nanquantile",
+        "nansum",
+        "nanmean",
+        "count_nonzero",
+        "unique",
+        "unique_consecutive",
+        "nonzero",
+        "argwhere",
+        "any",
+        "all",
+        "layer_norm",
+        "rms_norm",
+        "group_norm",
+        "batch_norm",
+        "normalize",
+        "diff",
+        "flip",
+        "roll",
+        "renorm",
+        "histc",
+        "bincount",
+        "logaddexp_reduce",
+        "gumbel_softmax",
+    ]
 )
 RANDOM = frozenset(
-    ["rand", "randn", "randint", "rand_like", "randn_like", "randint_like", "randperm", "bernoulli", "normal", "multinomial", "dropout", "alpha_dropout", "feature_dropout", "poisson", "rrelu", "uniform_", "normal_", "bernoulli_", "random_", "exponential_", "geometric_", "dropout1d", "random", "gauss", "uniform"]
+    [
+        "rand",
+        "randn",
+        "randint",
+        "rand_like",
+        "randn_like",
+        "randint_like",
+        "randperm",
+        "bernoulli",
+        "normal",
+        "multinomial",
+        "dropout",
+        "alpha_dropout",
+        "feature_dropout",
+        "poisson",
+        "rrelu",
+        "uniform_",
+        "normal_",
+        "bernoulli_",
+        "random_",
+        "exponential_",
+        "geometric_",
+        "dropout1d",
+        "random",
+        "gauss",
+        "uniform",
+    ]
 )
 REASONS = {
     "detach": "a score has no stop-gradient; detach the captured tensors instead",
@@ -45,8 +129,8 @@ def reduction(name: str, of_score: bool, shown: str) -> str:
     what = "the score is" if of_score else f"`{shown}` is"
     where = f"`{name}` over `{shown}`" if shown != "this value" else f"`{name}`"
     return (
-        f"{where}: {what} one number (one query, one key), not a row. What needs the whole row belongs in a normalizer: "
-        "normalizer=attngen.normalizers..., or your own attngen.Normalizer"
+        f"{where}: {what} one number (one query, one key), not a row. What needs the whole row belongs in a "
+        "normalizer: normalizer=attngen.normalizers..., or your own attngen.Normalizer"
     )
 
 

@@ -1,4 +1,4 @@
-"""The value that stands for one number while a function is traced: a symbol, a captured number, or what is made of them."""
+"""The value that stands for one number while a function is traced: a symbol, a captured number, or made of them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from attngen.frontend.tracer import TraceAttributeError, Tracer
 from attngen.ir.expr import Const, Expr, Op, Sym, const, op, sym, symbols
 
 INFIX = {
-    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "lt": "<", "le": "<=",
-    "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|", "xor": "^", "lshift": "<<", "rshift": ">>",
+    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "lt": "<",
+    "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|", "xor": "^", "lshift": "<<",
+    "rshift": ">>",
 }  # fmt: skip
 PYTHON = {name: getattr(operator, f"{name}_" if name in ("and", "or") else name) for name in INFIX}
 
@@ -332,6 +333,10 @@ def arithmetic(tracer: Tracer, name: str, left: Expr, right: Expr) -> Expr:
     both_bool = left.type == right.type == "bool"
     match name:
         case "and" | "or" if both_bool:
+            for side, other in ((left, right), (right, left)):
+                # FlexAttention starts a chain of masks with new_ones.
+                if isinstance(side, Const):
+                    return other if side.value is (name == "and") else side
             return tracer.op(name, left, right)
         case "xor" if both_bool:
             return tracer.op("xor", left, right)

@@ -117,8 +117,12 @@ maximum = _pair("maximum")
 minimum = _pair("minimum")
 
 FUNCTIONS: dict[str, Spelling] = {
-    **{op: _direct(op) for op in ["exp", "exp2", "expm1", "log2", "log1p", "sqrt", "rsqrt", "tanh", "sin", "cos", "sigmoid", "erf", "sign"]},
+    **{
+        op: _direct(op)
+        for op in ("exp", "exp2", "expm1", "log2", "log1p", "sqrt", "rsqrt", "tanh", "sin", "cos", "sigmoid", "erf")
+    },
     "log": lambda x: _direct("log")(x),
+    "sign": _direct("sign"),
     "expit": _direct("sigmoid"),
     "sgn": _direct("sign"),
     "relu": lambda x, inplace=False: Proxy(x.tracer, x.tracer.op("relu", x.expr)),
@@ -186,7 +190,9 @@ MATH: dict[str, Spelling] = {
     "log": _log,
     "pow": _float_power,
     "fabs": lambda x: abs(x).cast("float"),
-    "isclose": lambda x, y, *, rel_tol=1e-9, abs_tol=0.0: abs(x - y) <= maximum(rel_tol * maximum(abs(x), abs(y)), abs_tol),
+    "isclose": lambda x, y, *, rel_tol=1e-9, abs_tol=0.0: (
+        abs(x - y) <= maximum(rel_tol * maximum(abs(x), abs(y)), abs_tol)
+    ),
 }
 
 

@@ -8,8 +8,8 @@ from functools import reduce
 from typing import Any, NoReturn
 
 from attngen.errors import TraceError
-from attngen.frontend.paths import Node, Size
-from attngen.frontend.scalar import Proxy, call, show
+from attngen.frontend.paths import Call, Node, Size, text_of
+from attngen.frontend.scalar import Proxy, show
 from attngen.frontend.tracer import Tracer, is_array
 from attngen.ir.expr import const, symbols
 
@@ -53,11 +53,11 @@ class TensorProxy:
             used = [i.expr for i in self.indices if isinstance(i, Proxy)]
             names = ", ".join(sorted(symbols(*used)))
             raise self.tracer.error(
-                f"`{self.text}` is a part of a tensor that depends on {names}; index all {len(self.indices)} dimensions "
-                "first, and compute on the number that this gives"
+                f"`{self.text}` is a part of a tensor that depends on {names}; index all {len(self.indices)} "
+                "dimensions first, and compute on the number that this gives"
             )
         index = tuple(i.host if isinstance(i, Proxy) else FULL if i is None else i for i in self.indices)
-        return call("{}[...]", operator.getitem, self.node, index)
+        return part(self.node, index)
 
     # --- indexing ---
 
@@ -94,13 +94,14 @@ class TensorProxy:
             if item.expr.type != "int":
                 advice = "use // instead of /, or .long()" if item.expr.type == "float" else "use .long()"
                 raise self.tracer.error(
-                    f"an index of `{self.node.text}` is a {item.expr.type} ({show(item)}); indices are integers: {advice}"
+                    f"an index of `{self.node.text}` is a {item.expr.type} ({show(item)}); "
+                    f"indices are integers: {advice}"
                 )
             return item
         if hasattr(item, "__index__") and not isinstance(item, bool):
             number = operator.index(item)
             if number < 0:
-                behind: Index = Proxy(self.tracer, const(number)) + self._size(place)
+                behind: Index = self._size(place) - -number
                 return behind
             return number
         raise self.tracer.error(f"an index of `{self.node.text}` is {item!r}; indices are integers")
@@ -119,16 +120,16 @@ class TensorProxy:
         for place, item in zip(free, items, strict=False):
             if isinstance(item, slice):
                 cut[place] = hosts(item, f"a slice of `{self.node.text}`")
-        node = call("{}[...]", operator.getitem, self.node, tuple(cut))
+        node = part(self.node, tuple(cut))
         rest = tuple(FULL if isinstance(item, slice) else item for item in items)
         return TensorProxy(self.tracer, node, self.indices)[rest]
 
     def _reshaping(self, items: list[Any]) -> Any:
-        """Indices that change the layout (None, masks, index tensors) are recorded if they are known before the call."""
+        """Indices that change the layout (None, masks, index tensors): recorded if they are known before the call."""
         from attngen.frontend.dispatch import hosts, lift
 
         key = hosts(tuple(items), f"an index of `{self.node.text}` beside None, a list or a tensor")
-        return lift(self.tracer, call("{}[...]", operator.getitem, self.recorded(), key))
+        return lift(self.tracer, part(self.recorded(), key))
 
     def _size(self, place: int) -> Proxy:
         node = Size(f"{self.node.text}.shape[{place}]", f"{self.node.name}_size_{place}", self.node, place)
@@ -188,8 +189,8 @@ class TensorProxy:
         """The error for a whole tensor where one number is needed."""
         names = ["b", "h", "q", "kv"][: self.ndim] if self.ndim != 1 else ["h"]
         return self.tracer.error(
-            f"`{self.text}` has {self.ndim} dimension{'s' if self.ndim > 1 else ''}, and values here are single numbers; "
-            f"index it, for example {self.text}[{', '.join(names)}]"
+            f"`{self.text}` has {self.ndim} dimension{'s' if self.ndim > 1 else ''}, and values here are single "
+            f"numbers; index it, for example {self.text}[{', '.join(names)}]"
         )
 
     def _binary(self, name: str, other: Any, reflected: bool = False) -> Any:
@@ -225,6 +226,13 @@ class TensorProxy:
         return f"<tensor {self.text}: {self.ndim} dimensions>"
 
 
+def part(node: Node, index: Any) -> Node:
+    """Recorded indexing of a tensor."""
+    shown = text_of(index)
+    shown = shown[1:-1].rstrip(",") if isinstance(index, tuple) else shown
+    return Call(f"{node.text}[{shown}]", f"{node.name}_part", operator.getitem, (node, index), {})
+
+
 def _advanced(item: Any) -> bool:
     return isinstance(item, list | tuple | TensorProxy | bool) or (not isinstance(item, Proxy) and is_array(item))
 
@@ -240,7 +248,21 @@ def _prefix(name: str) -> Any:
     return lambda self: self._unary(name)
 
 
-for _name in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift"]:
+for _name in [
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "matmul",
+    "and",
+    "or",
+    "xor",
+    "lshift",
+    "rshift",
+]:
     setattr(TensorProxy, f"__{_name}__", _operator(_name, False))
     setattr(TensorProxy, f"__r{_name}__", _operator(_name, True))
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):

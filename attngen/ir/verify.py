@@ -31,7 +31,7 @@ from attngen.ir.nodes import (
 from attngen.ir.normalizer import Chained, Normalizer, Ordered, Streaming, Threshold
 from attngen.ir.ops import RANK
 from attngen.ir.roles import Role, Scope, coordinates
-from attngen.ir.verify_expr import check_expr, suggest
+from attngen.ir.verify_expr import check_expr, plural, suggest
 from attngen.ir.walk import expressions
 
 AXES = ("b", "h", "q", "kv", "?")
@@ -239,17 +239,18 @@ class _Verifier:
 
     def combine(self) -> None:
         combine, branches = self.spec.combine, len(self.spec.branches)
+        counted = plural(branches, "branch", "branches")
         match combine:
             case Affine(coefficients=coefficients):
                 if len(coefficients) != branches:
-                    raise SpecError(f"combine: {len(coefficients)} coefficients for {branches} branches; give one each")
+                    raise SpecError(f"combine: {plural(len(coefficients), 'coefficient')} for {counted}; give one each")
                 for i, each in enumerate(coefficients):
                     self.expr(each, "coefficient", f"combine, coefficient {i}")
             case Concat():
                 pass
             case Project(weights=weights):
                 if len(weights) != branches:
-                    raise SpecError(f"combine: {len(weights)} weights for {branches} branches; give one each, or None")
+                    raise SpecError(f"combine: {plural(len(weights), 'weight')} for {counted}; give one each, or None")
                 for i, name in enumerate(weights):
                     if name is not None:
                         self.input(name, f"combine, weight {i}", "float", 2)

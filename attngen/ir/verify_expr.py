@@ -28,6 +28,11 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(names)}" if names else "there are none"
 
 
+def plural(count: int, one: str, many: str = "") -> str:
+    """A count with its noun: 1 branch, 2 branches."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
 def shown(expr: Expr) -> str:
     """The expression, cut to fit into a message."""
     text = " ".join(expr_text(expr).split())
@@ -102,7 +107,7 @@ def _check_load(node: Load, place: str, inputs: dict[str, Input]) -> None:
         raise _error(place, f"unknown input {node.tensor!r}; {suggest(node.tensor, inputs)}", node)
     if len(node.indices) != len(given.axes):
         axes = f" ({', '.join(given.axes)})" if given.axes else ""
-        wanted = f"{len(given.axes)} indices{axes}" if given.axes else "no index: it is a number"
+        wanted = f"{plural(len(given.axes), 'index', 'indices')}{axes}" if given.axes else "no index: it is a number"
         raise _error(place, f"input {node.tensor!r} takes {wanted}, got {len(node.indices)}", node)
     if node.type != given.type:
         raise _error(place, f"input {node.tensor!r} holds {given.type}, but is read as {node.type}", node)
@@ -141,7 +146,7 @@ def _misplaced(name: str, role: Role, allowed: frozenset[str]) -> str:
                 f"{name!r} is a coordinate on a grid, and these positions have none; use {axis!r}, or space=Grid(...)"
             )
     known = ", ".join(sorted(allowed)) or "none"
-    return f"{name!r} is not known in a {role}; allowed: {known}"
+    return f"{name!r} is not known here; allowed: {known}"
 
 
 def _error(place: str, message: str, node: Expr) -> SpecError:

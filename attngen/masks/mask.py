@@ -21,6 +21,8 @@ class Mask(Program):
     role = MASK
 
     def __and__(self, other: Any) -> Mask:
+        if isinstance(other, Mask) and const(True) in (self.traced.expr, other.traced.expr):
+            return other if self.traced.expr == const(True) else self
         return self.joined(other, "{} & {}", _and)
 
     def __rand__(self, other: Any) -> Mask:
@@ -37,7 +39,7 @@ class Mask(Program):
 
 
 def _and(a: Expr, b: Expr) -> Expr:
-    return b if a == const(True) else a if b == const(True) else op("and", a, b)
+    return op("and", a, b)
 
 
 def _or(a: Expr, b: Expr) -> Expr:

@@ -29,11 +29,12 @@ def neighborhood(
 ) -> Mask:
     """The `kernel_size` nearest keys in every dimension of the grid `dims`: NATTEN's neighborhood attention.
 
-    Without causality every row sees exactly prod(kernel_size) keys: at the borders the window is moved inwards, not cut.
-    An even size reaches one further to the left. `stride` s: groups of s queries share the window of their leader,
-    position min(i // s * s + s // 2, length - 1); s = kernel_size is blocked attention. `dilation` d: only keys with the
-    same remainder by d, the rules above holding within each such group. A causal dimension keeps keys up to the query
-    and is not moved inwards: row i sees min(i + 1, kernel_size - (leader - i)) of them, never none.
+    Without causality every row sees exactly prod(kernel_size) keys: at the borders the window is moved inwards, not
+    cut. An even size reaches one further to the left. `stride` s: groups of s queries share the window of their leader,
+    position min(i // s * s + s // 2, length - 1); s = kernel_size is blocked attention. `dilation` d: only keys with
+    the same remainder by d, the rules above holding within each such group. A causal dimension keeps keys up to the
+    query and is not moved inwards: row i sees min(i + 1, kernel_size - (leader - i)) of them, never none, where the
+    leader is min(i // s * s + s - 1, length - 1).
 
     Each argument is one value or one per dimension. Legal: kernel_size >= 2, kernel_size * dilation <= length,
     1 <= stride <= kernel_size, dilation >= 1. These are constants of the kernel, except that a kernel size may be an
@@ -49,21 +50,24 @@ def neighborhood(
     for i, length in enumerate(lengths):
         _check(i, length, sizes[i], strides[i], dilations[i], causal[i])
     rows = zip(sizes, strides, dilations, causal, strict=True)
-    return reduce(and_, (_along(lengths, i, *row) for i, row in enumerate(rows)))
+    return reduce(and_, (_along(lengths, i, *row) for i, row in enumerate(rows))).called("neighborhood")
 
 
 def _along(dims: tuple[int, ...], axis: int, size: int | Tensor, stride: int, dilation: int, causal: bool) -> Mask:
     """The window in one dimension; in the formulas i, j and n count within a dilation group."""
     import torch
 
-    size = size if is_tensor(size) else static(size)
+    extent: Any = size if is_tensor(size) else static(size)
     causal = static(causal)
     axis, length, stride, dilation = (static(x) for x in (axis, dims[axis], stride, dilation))
 
     def window(h, q, kv):
-        kernel, i, j, n = each(size, h), q[axis], kv[axis], length
+        kernel, i, j = each(extent, h), q[axis], kv[axis]
+        n: Any = length
         if dilation > 1:
-            n = length // dilation + torch.where(i % dilation < length % dilation, 1, 0)
+            n = length // dilation
+            if length % dilation:  # the first groups are longer by one
+                n = n + torch.where(i % dilation < length % dilation, 1, 0)
             i, j = i // dilation, j // dilation
         leader = i
         if stride > 1:

@@ -13,7 +13,7 @@ HALF = op("floordiv", sym("d"), 2)
 
 
 def differential(lam: Any, *, mask: Any = None, score: Any = None, normalizer: Any = "softmax") -> Spec:
-    """O = attention of the first halves - lam * attention of the second halves, of q and k split along the head dimension.
+    """O = A1 V - lam * A2 V: A1 attends with the first half of the head dimension of q and k, A2 with the second.
 
     q (B, H, Nq, 2 D), k (B, Hk, Nk, 2 D), v (B, Hv, Nk, Dv), result (B, H, Nq, Dv); scale 1 / sqrt(D). The 2 H heads of
     width D of the published code are the same memory, pair by pair. `lam` is a number, a float tensor (H,) or

@@ -21,12 +21,12 @@ def dual_triangle(
     mask: Any = None,
     normalizer: Any = "softmax",
 ) -> Spec:
-    """Every head is split into two halves of D/2; one half sees keys kv <= q, the other kv >= q, the diagonal is in both.
+    """Every head is split in halves of D/2; one half sees keys kv <= q, the other kv >= q, both the diagonal.
 
     "within_head": the first half of each head looks back, the second ahead (the paper's text).
     "across_heads": half i of head h looks back if 2 h + i < H, else ahead (the released code, bit for bit).
-        In both, q, k and v are split, each half has its own softmax and scale 1 / sqrt(D/2), and the results are put side
-        by side.
+        In both, q, k and v are split, each half has its own softmax and scale 1 / sqrt(D/2), and the results are put
+        side by side.
     "joint": one softmax over all keys; the score is the first half's for kv <= q and the second half's for kv > q, both
         scaled by 1 / sqrt(D/2); v is not split (the earlier variant).
 

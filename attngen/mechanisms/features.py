@@ -15,5 +15,5 @@ FEATURES: dict[str, Expr] = {
 
 
 def feature_map(value: str | Expr) -> Expr:
-    """"softmax" (over the head dimension), "elu" (elu(x) + 1), "relu", or an expression in `x`."""
+    """The map of a name: softmax over the head dimension, elu(x) + 1, relu; or an expression in `x` itself."""
     return value if isinstance(value, Expr) else FEATURES[one_of("feature_map", value, FEATURES)]

@@ -11,7 +11,9 @@ from attngen.mechanisms.features import feature_map as features
 from attngen.spec import Spec
 
 
-def linear(feature_map: str | Expr = "elu", *, mask: Any = None, decay: bool = False, normalizer: Any = "linear") -> Spec:
+def linear(
+    feature_map: str | Expr = "elu", *, mask: Any = None, decay: bool = False, normalizer: Any = "linear"
+) -> Spec:
     """phi(q) (phi(k)^T V) / (phi(q) sum phi(k)): the product is taken over the keys first, so the cost is linear in N.
 
     `feature_map` phi: "elu" (elu(x) + 1), "softmax" (over the head dimension), "relu", or an expression in `x`. With

@@ -28,8 +28,8 @@ def sparse_linear(
 ) -> Spec:
     """O = softmax attention over the critical blocks + linear attention over the others, times a projection.
 
-    Blocks of `query_block` queries and `key_block` keys are ranked by the dot products of their means (`smooth_k`: after
-    the mean of all keys is subtracted from k). In every row of blocks the share `topk` with the highest score is
+    Blocks of `query_block` queries and `key_block` keys are ranked by the dot products of their means (`smooth_k`:
+    after the mean of all keys is subtracted from k). In every row of blocks the share `topk` with the highest score is
     critical (at least one block), the share `bottom` with the lowest negligible, the rest marginal. topk="table": the
     classes arrive per call as `block_classes`, integers (B or 1, H or 1, query blocks, key blocks): 1, -1, 0.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from attngen.arguments import number, one_of, shown
+from attngen.arguments import number, one_of, refuse, shown
 from attngen.errors import SpecError
 from attngen.frontend import FINALIZE, LSE, PHI, PSI, Binding, Bindings, Role, combine, role, trace
 from attngen.ir.expr import op, sym
@@ -63,9 +63,9 @@ def chained(name: str, *passes: Normalizer) -> Normalizer:
     exprs, inputs, bindings = combine(*(part for one in passes for part in one.parts()))
     rest = iter(exprs)
     declared: list[Streaming] = []
-    for number, one in enumerate(passes):
-        if not isinstance(one.ir, Streaming) or (one.ir.psi is None and number < len(passes) - 1):
-            raise SpecError(f"passes[{number}]: got {one!r}; allowed: a streaming normalizer, with a psi before the last")
+    for i, one in enumerate(passes):
+        if not isinstance(one.ir, Streaming) or (one.ir.psi is None and i < len(passes) - 1):
+            raise refuse(f"passes[{i}]", one, "a streaming normalizer, with a psi if it is not the last")
         declared.append(one.declared_with(rest))  # type: ignore[arg-type]
     return Normalizer(Chained(name, tuple(declared)), inputs, bindings)
 

@@ -12,7 +12,7 @@ def linear(eps: float = 0.0) -> Normalizer:
 
     A row whose sum is 0 gives 0. `eps` >= 0 is a run-time number. Source: Transformers are RNNs, arXiv 2006.16236.
     """
-    number("eps", eps, low=0)
+    eps = float(number("eps", eps, low=0))
     if eps == 0:
         return streaming("linear", phi=lambda s: s, psi=lambda s: s)
     return streaming("linear", phi=lambda s: s, psi=lambda s: s, finalize=lambda acc, mass: acc / (mass + eps))

@@ -27,7 +27,8 @@ class Normalizer:
 
     def declared_with(self, exprs: Iterator[Expr]) -> Declaration:
         """The declaration with the next expressions in place of `parts()`."""
-        return _replaced(self.ir, exprs)
+        declared: Declaration = _replaced(self.ir, exprs)
+        return declared
 
     def __repr__(self) -> str:
         return f"<attngen normalizer {self.ir.name}>"

@@ -36,7 +36,7 @@ def named(value: object) -> Normalizer:
     if isinstance(value, Normalizer):
         return value
     if not isinstance(value, str):
-        hint = f" (call it: normalizers.{value.__name__}(...))" if value in LIST else ""  # type: ignore[attr-defined]
+        hint = f" (call it: normalizers.{value.__name__}(...))" if value in LIST else ""
         raise refuse("normalizer", value, f"a name, or an object of attngen.normalizers{hint}")
     make = ALL.get(value)
     if make is None:

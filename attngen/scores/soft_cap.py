@@ -13,5 +13,5 @@ def soft_cap(cap: float) -> Score:
     """
     import torch
 
-    number("cap", cap, above=0, allowed="a finite number > 0")
+    cap = float(number("cap", cap, above=0))
     return Score.of(lambda score: cap * torch.tanh(score / cap), "soft_cap")

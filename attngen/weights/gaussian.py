@@ -19,7 +19,7 @@ def gaussian(sigma: float | Tensor) -> Weight:
     """
     import torch
 
-    sigma = head_numbers("sigma", sigma) if is_tensor(sigma) else number("sigma", sigma, above=0)
+    sigma = head_numbers("sigma", sigma) if is_tensor(sigma) else float(number("sigma", sigma, above=0))
 
     def weight(h, q, kv, n_q, n_k):
         distance = (q + (n_k - n_q) - kv) / each(sigma, h)

@@ -25,6 +25,9 @@ def manhattan(log_decay: Tensor, dims: int = 2) -> Weight:
     rank = static(integer("dims", dims, 1, 3))
 
     def weight(h, q, kv):
-        return torch.exp(log_decay[h] * sum(abs(q[i] - kv[i]) for i in range(rank)))
+        distance = abs(q[0] - kv[0])
+        for i in range(1, rank):
+            distance = distance + abs(q[i] - kv[i])
+        return torch.exp(log_decay[h] * distance)
 
     return Weight.of(weight, "manhattan")

@@ -23,7 +23,7 @@ TYPES = {i.name: i.type for i in INPUTS}
 
 
 @given(specs())
-@settings(max_examples=200)
+@settings(max_examples=150)
 def test_specs_come_back_equal(spec: Spec) -> None:
     back = parse(text(spec))
     assert back == spec

@@ -55,14 +55,17 @@ def using(given: Input, score: Expr) -> Spec:
     return Spec((Branch(SOFTMAX, score=score),), inputs=(given,))
 
 
-def routed(router: Router, mask: Expr = op("eq", CLASS, 1), **parts: object) -> Spec:
+CRITICAL = op("eq", CLASS, 1)
+
+
+def routed(router: Router, mask: Expr = CRITICAL, **parts: object) -> Spec:
     return Spec((Branch(SOFTMAX, mask=mask),), routers=(router,), **parts)  # type: ignore[arg-type]
 
 
 SYMBOLS = [
     (
         branch(mask=op("gt", SCORE, 0.0)),
-        "mask: 'score' is not known in a mask; allowed: b, h, kv, n_b, n_h, n_k, n_q, q",
+        "mask: 'score' is not known here; allowed: b, h, kv, n_b, n_h, n_k, n_q, q",
     ),
     (
         branch(mask=op("lt", KV, sym("n_visible"))),
@@ -78,7 +81,7 @@ SYMBOLS = [
     ),
     (
         branch(dots=(Dot(scale=op("to_float", KV)),)),
-        "scale: 'kv' is not known in a scale; allowed: b, d, h, n_b, n_h, n_k, n_q, n_visible, q",
+        "scale: 'kv' is not known here; allowed: b, d, h, n_b, n_h, n_k, n_q, n_visible, q",
     ),
     (
         normalizer(anchor=None),
@@ -90,14 +93,14 @@ SYMBOLS = [
     ),
     (
         normalizer(finalize=S),
-        "normalizer 'softmax', finalize: 's' is not known in a finalize; "
+        "normalizer 'softmax', finalize: 's' is not known here; "
         "allowed: acc, b, count, dim, h, m, mass, n_b, n_h, n_k, n_q, n_visible, q, vsum",
     ),
-    (branch(join=sym("dot[1]")), "join: 'dot[1]' is not known in a join; "),
-    (branch(v=View("v", head=Q)), "v, head: 'q' is not known in a head; allowed: h, heads, n_h"),
-    (branch(v=View("v", stop=sym("n_h"))), "v, stop: 'n_h' is not known in a extent; allowed: d"),
-    (branch(dots=(Dot(View("q", feature=S)),)), "q, feature: 's' is not known in a feature; allowed: x"),
-    (replace(branch(), combine=Affine((sym("x"),))), "combine, coefficient 0: 'x' is not known in a coefficient; "),
+    (branch(join=sym("dot[1]")), "join: 'dot[1]' is not known here; "),
+    (branch(v=View("v", head=Q)), "v, head: 'q' is not known here; allowed: h, heads, n_h"),
+    (branch(v=View("v", stop=sym("n_h"))), "v, stop: 'n_h' is not known here; allowed: d"),
+    (branch(dots=(Dot(View("q", feature=S)),)), "q, feature: 's' is not known here; allowed: x"),
+    (replace(branch(), combine=Affine((sym("x"),))), "combine, coefficient 0: 'x' is not known here; "),
     (branch(score=op("dim_softmax", SCORE)), "score: dim_softmax stands only in the feature map of a view"),
     (
         branch(dots=(Dot(scale=op("uniform", 3)),)),
@@ -107,7 +110,7 @@ SYMBOLS = [
 TYPES = [
     (
         branch(mask=SCORE),
-        "mask: 'score' is not known in a mask",
+        "mask: 'score' is not known here",
     ),
     (
         branch(mask=op("sub", Q, KV)),
@@ -136,7 +139,7 @@ LOADS = [
     ),
     (branch(score=load("slopes")), "score: unknown input 'slopes'; there are none"),
     (branch(score=load("k", (Q,))), "score: 'k' is read through views, not by index; declare an input instead"),
-    (using(Input("slopes", ("h",)), load("slopes")), "score: input 'slopes' takes 1 indices (h), got 0"),
+    (using(Input("slopes", ("h",)), load("slopes")), "score: input 'slopes' takes 1 index (h), got 0"),
     (using(Input("cap"), load("cap", (Q,))), "score: input 'cap' takes no index: it is a number, got 1"),
     (
         using(Input("ids", ("q",), "int"), load("ids", (Q,))),
@@ -155,7 +158,7 @@ LOADS = [
     (using(Input("a", (), "int", True), load("a")), "input 'a': a gradient needs type float, not int"),
     (
         Spec((Branch(SOFTMAX, v=View("vv")),), inputs=(Input("v2", ("b", "h", "kv", "?")),)),
-        "v: unknown tensor 'vv'; did you mean 'v2'?",
+        "v: unknown tensor 'vv'; did you mean 'v'?",
     ),
     (
         Spec((Branch(SOFTMAX, v=View("w")),), inputs=(Input("w", ("kv", "?")),)),
@@ -232,14 +235,14 @@ NORMALIZERS = [
     ),
     (
         declared(Ordered("stick", "backward", EXP, S)),
-        "normalizer 'stick', weight: 'm' is not known in a ordered; ",
+        "normalizer 'stick', weight: 'm' is not known here; ",
     ),
 ]
 COUNTS = [
     (Spec(()), "the spec has no branch; give at least one"),
     (branch(dots=()), "dots: a key set has 1 to 8 dots, got 0"),
-    (Spec((Branch(SOFTMAX), Branch(SOFTMAX))), "combine: 1 coefficients for 2 branches; give one each"),
-    (replace(branch(), combine=Project(("w", None))), "combine: 2 weights for 1 branches; give one each, or None"),
+    (Spec((Branch(SOFTMAX), Branch(SOFTMAX))), "combine: 1 coefficient for 2 branches; give one each"),
+    (replace(branch(), combine=Project(("w", None))), "combine: 2 weights for 1 branch; give one each, or None"),
     (replace(branch(), combine=Project(("w",))), "combine, weight 0: unknown input 'w'; there are none"),
     (
         Spec((Branch(SOFTMAX), Branch(SOFTMAX, keysets=(KeySet(dots=(Dot(), Dot(scale=NAN))),))), combine=Concat()),

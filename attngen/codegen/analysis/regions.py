@@ -126,13 +126,14 @@ def _exchanged(a: Part, b: Part) -> tuple[Part, Part]:
 
 
 def _grown(parts: list[Part]) -> list[Part]:
-    """A part that the next one touches takes it over, so that a tile across the seam lies inside one part."""
+    """A part that a later one touches takes it over, so that a tile across the seam lies inside one part."""
     result = list(parts)
     for i in range(len(result) - 2, -1, -1):
-        a, b = result[i], result[i + 1]
-        touching = build.not_positive(affine(b.lo) - affine(a.hi))
-        result[i] = Part(a.lo, build.select(touching, build.greatest(a.hi, b.hi), a.hi))
-        result[i + 1] = Part(b.lo, build.select(touching, ZERO, b.hi))
+        for j in range(i + 1, len(result)):
+            a, b = result[i], result[j]
+            touching = build.not_positive(affine(b.lo) - affine(a.hi))
+            result[i] = Part(a.lo, build.select(touching, build.greatest(a.hi, b.hi), a.hi))
+            result[j] = Part(b.lo, build.select(touching, ZERO, b.hi))
     return [p for p in result if not p.is_empty()]
 
 

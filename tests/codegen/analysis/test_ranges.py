@@ -14,27 +14,21 @@ from tests.codegen.analysis.dense import evaluate, positions, visible
 from tests.codegen.analysis.strategies import thorough
 
 
-def ends(r: Range, symbols: Mapping[str, Any], arrays: Mapping[str, Any]) -> tuple[int, int]:
-    return int(evaluate(r.lo, symbols, arrays)), int(evaluate(r.hi, symbols, arrays))
+def covered(ranges: tuple[Range, ...], symbols: Mapping[str, Any], arrays: Mapping[str, Any], n_k: int) -> Any:
+    """The keys in the ranges as a bool array (..., n_k), after checking that they ascend and are disjoint."""
+    assert len(ranges) <= 4
+    total, reached = np.zeros(n_k, bool), np.zeros(())
+    for r in ranges:
+        lo, hi = evaluate(r.lo, symbols, arrays), evaluate(r.hi, symbols, arrays)
+        assert (lo >= 0).all()
+        assert (hi <= n_k).all()
+        assert ((lo >= hi) | (lo >= reached)).all()
+        reached = np.where(lo < hi, hi, reached)
+        total = total | ((np.arange(n_k) >= lo[..., None]) & (np.arange(n_k) < hi[..., None]))
+    return total
 
 
-def sets(
-    ranges: tuple[Range, ...], symbols: Mapping[str, Any], arrays: Mapping[str, Any], n_k: int
-) -> list[tuple[int, int]]:
-    """The intervals that hold a key; checks that they ascend, are disjoint and lie within 0 .. n_k."""
-    found = [ends(r, symbols, arrays) for r in ranges]
-    assert len(found) <= 4
-    reached = 0
-    for lo, hi in found:
-        assert lo >= 0
-        assert hi <= n_k
-        if lo < hi:
-            assert lo >= reached
-            reached = hi
-    return [(lo, hi) for lo, hi in found if lo < hi]
-
-
-def sizes_of(sizes: Sizes, b: int, h: int) -> dict[str, Any]:
+def sizes_of(sizes: Sizes, b: Any, h: Any) -> dict[str, Any]:
     return {"n_q": sizes.n_q, "n_k": sizes.n_k, "n_b": sizes.n_b, "n_h": sizes.n_h, "b": b, "h": h}
 
 
@@ -45,17 +39,14 @@ def test_outer_covers_and_inner_is_full(case: strategies.Case, tile: int) -> Non
     if ranges is None:
         return
     dense = visible(case.mask, case.sizes, case.arrays, case.space)
-    n_k = case.sizes.n_k
-    for b, h, first in np.ndindex(case.sizes.n_b, case.sizes.n_h, -(-case.sizes.n_q // tile)):
-        last = min((first + 1) * tile, case.sizes.n_q) - 1
-        symbols = sizes_of(case.sizes, b, h) | {"q_first": first * tile, "q_last": last}
-        cells = dense[b, h, first * tile : last + 1]
-        covered = np.zeros(n_k, bool)
-        for lo, hi in sets(ranges.outer, symbols, case.arrays, n_k):
-            covered[lo:hi] = True
-        assert not (cells.any(0) & ~covered).any()
-        for lo, hi in sets(ranges.inner, symbols, case.arrays, n_k):
-            assert cells[:, lo:hi].all()
+    size = case.sizes
+    first = np.arange(0, size.n_q, tile)
+    symbols = sizes_of(size, np.arange(size.n_b)[:, None, None], np.arange(size.n_h)[:, None])
+    symbols |= {"q_first": first, "q_last": np.minimum(first + tile, size.n_q) - 1}
+    some = np.logical_or.reduceat(dense, first, axis=2)
+    every = np.logical_and.reduceat(dense, first, axis=2)
+    assert not (some & ~covered(ranges.outer, symbols, case.arrays, size.n_k)).any()
+    assert not (~every & covered(ranges.inner, symbols, case.arrays, size.n_k)).any()
 
 
 @thorough(500)
@@ -80,10 +71,7 @@ def test_axes_of_a_grid(case: strategies.Case, data: st.DataObject) -> None:
             along = [1] * len(dims)
             along[i] = -1
             for total, found in ((outer, axis.outer), (inner, axis.inner)):
-                line = np.zeros(dims[i], bool)
-                for lo, hi in sets(found, symbols, case.arrays, dims[i]):
-                    line[lo:hi] = True
-                total &= line.reshape(along)
+                total &= covered(found, symbols, case.arrays, dims[i]).reshape(along)
         assert not (cells.any(0) & ~outer).any()
         assert not (~cells.all(0) & inner).any()
 
