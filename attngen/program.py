@@ -33,6 +33,8 @@ class Program:
             return cls(parsed(value, cls.kind), name or value, grid)
         if isinstance(value, Program | type) or not callable(value):
             raise refuse(cls.kind, value, f"a function, a text or an object of attngen.{cls.kind}s")
+        if getattr(value, "__qualname__", "") in _library(cls.kind):
+            raise SpecError(f"{cls.kind}: got the function {value.__qualname__} itself; write {value.__qualname__}(...)")
         role = cls.role.on_grid(len(grid)) if grid else cls.role
         return cls(trace(value, role), name or str(getattr(value, "__name__", cls.kind)), grid)
 

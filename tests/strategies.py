@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from attngen.ir.expr import SYMBOLS, Expr, const, load, loads, op, sym
@@ -34,6 +35,9 @@ from attngen.ir.ops import OPERATORS, Type
 from attngen.ir.roles import Role, Scope, coordinates, visible
 from attngen.ir.verify_expr import class_indices
 from attngen.ir.walk import expressions
+
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For every property over these strategies: the clock of a shared machine says nothing about the code."""
 
 FREE = 4
 """The size of every axis labelled "?" that expressions index."""
@@ -156,7 +160,9 @@ class _Builder:
     def expr(self, role: Role, scope: Scope, kind: Type = "float", depth: int | None = None) -> Expr:
         allowed = visible(role, scope)
         banned = UNORDINARY - {"uniform"} if "kv" in allowed else UNORDINARY
-        return self.draw(exprs(kind, allowed, self.inputs, self.depth if depth is None else depth, banned))
+        # Keys of other sets do not index what belongs to the main ones.
+        given = [i for i in self.inputs if scope.main or "kv" not in i.axes]
+        return self.draw(exprs(kind, allowed, given, self.depth if depth is None else depth, banned))
 
     def maybe(self, part: Callable[[], Expr]) -> Expr | None:
         return part() if self.draw(st.booleans()) else None

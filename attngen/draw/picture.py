@@ -10,7 +10,7 @@ import numpy as np
 
 from attngen.codegen.analysis import Arrays, Sizes, patterns
 from attngen.draw.cells import Cells, cells
-from attngen.draw.pairs import visible_pairs
+from attngen.draw.counts import counts
 from attngen.errors import InputError
 from attngen.ir.expr import Expr, loads, symbols
 from attngen.ir.nodes import Grid
@@ -67,7 +67,7 @@ def pictures(
         if given < 1:
             raise InputError(f"size: got {given} for {name}; allowed: an integer >= 1")
     known = {name: binding.fetch() for name, binding in spec.bindings.items()} | dict(values or {})
-    arrays = {name: _array(value) for name, value in known.items()}
+    arrays = {name: as_array(value) for name, value in known.items()}
     result = []
     masks = [(i, j, keyset) for i, one in enumerate(spec.ir.branches) for j, keyset in enumerate(one.all_keysets())]
     for i, j, keyset in masks:
@@ -115,8 +115,8 @@ def _distinct(
         label = _label(places, depends.b, depends.h) if len(found) > 1 else ""
         least, most = one.visible()
         b, h = places[0]
-        pairs = least if least == most else visible_pairs(mask, spec.ir.space, sizes, bounds, b=b, h=h)
-        result.append((label, one, pairs))
+        exact = None if least == most else counts(mask, spec.ir.space, sizes, bounds, b=b, h=h)
+        result.append((label, one, exact and exact.pairs))
     return result
 
 
@@ -154,7 +154,8 @@ def _keys_of(arrays: Mapping[str, Any], name: str) -> int | None:
     return int(arrays[name].shape[2]) if name in arrays else None
 
 
-def _array(value: Any) -> Any:
+def as_array(value: Any) -> Any:
+    """A tensor or number as a numpy array; bfloat16 as float32."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()

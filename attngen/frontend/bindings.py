@@ -46,7 +46,7 @@ class Binding:
         """
         try:
             value = self.read()
-        except (AttributeError, LookupError, NameError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"{self.path}: cannot be read any more: {type(error).__name__}: {error}") from None
         if self.rank is None:
             return cast(float, value) if type(value) is EXACT[self.type] else self._number(value)
@@ -87,7 +87,7 @@ class Guard:
         """Whether the value is still the one that was traced."""
         try:
             now = self.read()
-        except (AttributeError, LookupError, NameError, TypeError, ValueError):
+        except (AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError):
             return False
         match self.how:
             case "equal":

@@ -278,6 +278,6 @@ def tensor_attribute(value: TensorProxy, name: str) -> Any:
 def name_of(function: Any) -> str:
     """The plain name of a function: `exp` for torch.exp, torch.special.exp, aten::exp.default, Tensor.exp."""
     name = str(getattr(function, "__name__", type(function).__name__)).partition(".")[0]
-    if name.startswith("__r") and name[3:-2] in ("sub", "pow", "truediv", "floordiv", "mod"):
-        return name
-    return name.removeprefix("special_").removeprefix("__").removesuffix("__") if name != "__setitem__" else name
+    if name in ("and_", "or_", "not_") or name.startswith("__"):
+        name = name.strip("_")
+    return name.removeprefix("special_")

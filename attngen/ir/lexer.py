@@ -89,7 +89,7 @@ class Cursor:
     def name(self, what: str) -> str:
         """Takes a bare or quoted name."""
         token = self.token
-        if token.kind == "word" and token.text != "none":
+        if token.kind == "word":
             return self.next().text
         if token.kind != "string":
             self.fail(f"expected {what}, found {self.describe(token)}")

@@ -185,6 +185,11 @@ def _streaming(node: Streaming, types: Types) -> Iterator[str]:
     yield from _field("lse", node.lse, types)
 
 
+def _weight(name: str | None) -> str:
+    # A bare `none` is the identity.
+    return "none" if name is None else '"none"' if name == "none" else name_text(name)
+
+
 def _combine(node: Combine, types: Types) -> str:
     match node:
         case Affine(coefficients=coefficients):
@@ -192,7 +197,7 @@ def _combine(node: Combine, types: Types) -> str:
         case Concat():
             return "concat"
         case Project(weights=weights):
-            return f"project({', '.join('none' if w is None else name_text(w) for w in weights)})"
+            return f"project({', '.join(map(_weight, weights))})"
         case _:
             assert_never(node)
 

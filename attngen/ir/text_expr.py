@@ -49,7 +49,7 @@ DEEP = 40
 
 def name_text(name: str) -> str:
     """A name where the grammar expects one: bare if it is a word, quoted otherwise."""
-    return name if WORD.fullmatch(name) and name != "none" else json.dumps(name)
+    return name if WORD.fullmatch(name) else json.dumps(name)
 
 
 def expr_text(expr: Expr, types: Mapping[str, Type] | None = None) -> str:

@@ -86,7 +86,7 @@ def _along(dims: tuple[int, ...], axis: int, size: int | Tensor, stride: int, di
 
 def _per_dimension(name: str, value: Any, rank: int) -> tuple[Any, ...]:
     """One value for each dimension."""
-    if is_tensor(value) or not isinstance(value, Sequence):
+    if isinstance(value, str) or not isinstance(value, Sequence):
         return (value,) * rank
     if len(value) != rank:
         raise SpecError(f"{name}: got {len(value)} values {tuple(value)}; allowed: one, or one for each of {rank} dims")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from attngen.runtime.call import AXES, DTYPES, dtype_name
+from attngen.runtime.engine import engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +28,6 @@ def _run(
     q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], ints: Sequence[int], floats: Sequence[float],
     spec: str, options: str, return_lse: bool,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    from attngen.runtime.engine import engine
-
     return engine(spec, options).forward(q, k, v, inputs, ints, floats, return_lse)
 
 
@@ -59,8 +58,6 @@ def result_like(q: Tensor, k: Tensor, v: Tensor, heads: int, width: int, layout:
 
 
 def _fake(*args: Any) -> tuple[Tensor, Tensor]:
-    from attngen.runtime.engine import engine
-
     q, k, v = args[0], args[1], args[2]
     prepared = engine(args[6], args[7])
     heads, width = prepared.result_shape(q, k, v)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import logging
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +18,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "store"
     monkeypatch.setenv("ATTNGEN_CACHE_DIR", str(path))
     return path
-
-
-@pytest.fixture
-def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
-    with caplog.at_level(logging.WARNING, logger="attngen"):
-        yield lambda: [record.getMessage() for record in caplog.records if record.name.startswith("attngen")]
 
 
 def test_list_size_verify_and_clear(root: Path) -> None:

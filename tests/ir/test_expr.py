@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from attngen.errors import Source, SpecError
 from attngen.ir.expr import Expr, const, intern, load, loads, op, postorder, rebuild, substitute, sym, symbols
 from tests.ir.test_text import doubling
-from tests.strategies import exprs
+from tests.strategies import PATIENT, exprs
 
 ROOT = Path(__file__).parents[2]
 HERE = Source("mine.py", 3, 8, 13, "score = score + True")
@@ -83,6 +83,7 @@ def test_intern_gives_one_node_for_equal_ones() -> None:
 
 
 @given(exprs("float", ["s", "q"], depth=4))
+@settings(PATIENT, max_examples=50)
 def test_copies_are_equal(expr: Expr) -> None:
     assert copy.deepcopy(expr) == expr
     assert pickle.loads(pickle.dumps(expr)) == expr

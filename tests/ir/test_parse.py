@@ -15,7 +15,7 @@ from attngen.ir.parse import parse, parse_expr
 from attngen.ir.text import text
 from attngen.ir.text_expr import expr_text
 from tests.ir.test_text import CASES, SOFTMAX, doubling
-from tests.strategies import NAMES, exprs, specs
+from tests.strategies import NAMES, PATIENT, exprs, specs
 
 ALL = ["score", "q", "kv", "h", "q[0]", "kv[2]", "dot[7]", "q_first", "q_first[1]", "n_visible", "x", "mass"]
 INPUTS = [Input(name, ("h", "?"), "float") for name in NAMES]
@@ -23,7 +23,7 @@ TYPES = {i.name: i.type for i in INPUTS}
 
 
 @given(specs())
-@settings(max_examples=150)
+@settings(PATIENT, max_examples=60)
 def test_specs_come_back_equal(spec: Spec) -> None:
     back = parse(text(spec))
     assert back == spec
@@ -32,12 +32,13 @@ def test_specs_come_back_equal(spec: Spec) -> None:
 
 
 @given(exprs("float", ALL, INPUTS, depth=6, without=frozenset(), special=True))
-@settings(max_examples=300)
+@settings(PATIENT, max_examples=60)
 def test_expressions_come_back_equal(expr: Expr) -> None:
     assert parse_expr(expr_text(expr, TYPES), TYPES) == expr
 
 
 @given(exprs("bool", ALL, INPUTS, depth=6, without=frozenset()))
+@settings(PATIENT, max_examples=60)
 def test_conditions_come_back_equal(expr: Expr) -> None:
     assert parse_expr(expr_text(expr, TYPES), TYPES) == expr
 

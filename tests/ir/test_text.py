@@ -10,7 +10,7 @@ from attngen.ir.nodes import Branch, Input, Spec, View
 from attngen.ir.normalizer import Streaming
 from attngen.ir.text import fingerprint, text
 from attngen.ir.text_expr import expr_text
-from tests.strategies import exprs, specs
+from tests.strategies import PATIENT, exprs, specs
 
 S, M, Q, KV = sym("s"), sym("m"), sym("q"), sym("kv")
 EXP = op("exp", op("sub", S, M))
@@ -121,11 +121,12 @@ def test_the_fingerprint_leaves_out_the_name() -> None:
 
 
 @given(specs(), specs())
-@settings(max_examples=25)
+@settings(PATIENT, max_examples=20)
 def test_the_fingerprint_tells_specs_apart(one: Spec, other: Spec) -> None:
     assert (fingerprint(one) == fingerprint(other)) == (one == other)
 
 
 @given(exprs("float", ["q", "kv", "score"]), exprs("float", ["q", "kv", "score"]))
+@settings(PATIENT, max_examples=20)
 def test_the_text_tells_expressions_apart(one: Expr, other: Expr) -> None:
     assert (expr_text(one) == expr_text(other)) == (one == other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from attngen.errors import Source, SpecError
 from attngen.ir.expr import Expr, const, load, op, sym
@@ -30,7 +30,7 @@ from attngen.ir.normalizer import Chained, Normalizer, Ordered, Streaming, Thres
 from attngen.ir.verify import verify
 from attngen.ir.verify_expr import class_indices
 from tests.ir.test_text import EXP, KV, SOFTMAX, M, Q, S
-from tests.strategies import specs
+from tests.strategies import PATIENT, specs
 
 SCORE, ACC, MASS = sym("score"), sym("acc"), sym("mass")
 NAN, INF = const(float("nan")), const(float("inf"))
@@ -39,6 +39,7 @@ CLASS = load("route", class_indices(ROUTER), "int")
 
 
 @given(specs())
+@settings(PATIENT, max_examples=60)
 def test_legal_specs_pass(spec: Spec) -> None:
     verify(spec)
 

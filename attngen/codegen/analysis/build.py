@@ -42,6 +42,8 @@ def greatest(a: Expr, b: Expr) -> Expr:
         return b
     x, y = _leaves("minimum", a), _leaves("minimum", b)
     shared = [e for e in x if e in y]
+    if len(shared) in (len(x), len(y)):
+        return a if len(shared) == len(x) else b
     if shared:
         rest = [_chain("minimum", [e for e in side if e not in shared]) for side in (x, y)]
         return _chain("minimum", [greatest(*rest), *shared])

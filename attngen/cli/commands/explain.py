@@ -1,0 +1,34 @@
+"""`attngen explain`."""
+
+from __future__ import annotations
+
+import typer
+
+from attngen.cli.options import (
+    BackendOption,
+    DeviceOption,
+    DtypeOption,
+    GridOption,
+    HeadDimOption,
+    ShapeOption,
+    SpecArgument,
+)
+
+
+def explain(
+    spec: SpecArgument,
+    shape: ShapeOption = None,
+    dtype: DtypeOption = "fp32",
+    grid: GridOption = None,
+    head_dim: HeadDimOption = None,
+    device: DeviceOption = "cpu",
+    backend: BackendOption = None,
+) -> None:
+    """What is proven about a spec and chosen for a call: backend, ranges, tiles, FLOPs, bytes. Nothing is built."""
+    from attngen.cli.problem import kernel_of, sample_of, shape_of
+    from attngen.cli.target import resolve
+
+    target = resolve(spec, grid)
+    call = sample_of(target, shape_of(target, shape, head_dim), dtype, device)
+    found = kernel_of(target, backend).explain(call.q, call.k, call.v, **call.inputs)
+    typer.echo(str(found.with_paths(target.spec.bindings)))

@@ -1,0 +1,139 @@
+"""The facts of each key set: ranges, patterns, rows, loads, tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from attngen.codegen.analysis import Arrays, Ranges, Sizes, patterns, schedule
+from attngen.codegen.plan import BranchPlan, KeySetPlan, Plan
+from attngen.draw.cells import cells
+from attngen.draw.counts import Counts, counts
+from attngen.draw.picture import as_array
+from attngen.explain.explanation import KeySetFacts
+from attngen.explain.loads import load_classes
+from attngen.explain.loops import laws
+from attngen.ir.expr import Expr, loads
+from attngen.ir.nodes import Segments
+from attngen.ir.text_expr import expr_text
+
+CELLS = 32
+"""Pairs without a closed form are counted from a raster of so many rows and columns, refined at the boundary."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Setting:
+    """A call: its plan, its tensors and numbers by name, (batches, heads, queries, keys), the tile of the config."""
+
+    plan: Plan
+    operands: Mapping[str, Any]
+    extents: tuple[int, int, int, int]
+    tile: tuple[int, int] | None
+    layout: str
+
+    def keys_of(self, keyset: KeySetPlan, index: int) -> int:
+        """The number of keys of a key set; the first one's are those of k."""
+        if index == 0:
+            return self.extents[3]
+        tensor = self.operands[keyset.dots[0].k.tensor]
+        return int(tensor.shape[1 if self.layout == "bnhd" else 2])
+
+
+def keyset_facts(setting: Setting) -> tuple[KeySetFacts, ...]:
+    """The facts of every key set, branch by branch."""
+    return tuple(_all(setting))
+
+
+def _all(setting: Setting) -> Iterator[KeySetFacts]:
+    spec = setting.plan.spec
+    read = {load.tensor for branch in spec.branches for k in branch.all_keysets() for load in loads(k.mask)}
+    arrays = Arrays({name: as_array(setting.operands[name]) for name in sorted(read & setting.operands.keys())})
+    for i, branch in enumerate(setting.plan.branches):
+        for j, keyset in enumerate(branch.keysets):
+            n_b, n_h, n_q, _ = setting.extents
+            sizes = Sizes(n_q, setting.keys_of(keyset, j), n_b, n_h)
+            title = f"branch {i}" if len(spec.branches) > 1 else ""
+            title = f"{title}, key set {j}".lstrip(", ") if len(branch.keysets) > 1 else title
+            yield _facts(setting, branch, keyset, sizes, arrays, title)
+
+
+def _facts(
+    setting: Setting, branch: BranchPlan, keyset: KeySetPlan, sizes: Sizes, arrays: Arrays, title: str
+) -> KeySetFacts:
+    mask, space = keyset.mask, setting.plan.spec.space
+    depends = patterns(mask)
+    places = [
+        (b, h) for b in range(sizes.n_b if depends.b else 1) for h in range(sizes.n_h if depends.h else 1)
+    ]
+    times = sizes.n_b * sizes.n_h // max(1, len(places))
+    exact = [counts(mask, space, sizes, arrays, b=b, h=h) for b, h in places]
+    known = [one for one in exact if one is not None]
+    closed = len(known) == len(exact) and bool(known) and min(sizes.n_q, sizes.n_k) > 0
+    least, most = (sum(one.pairs for one in known),) * 2 if closed else _bounds(mask, setting, sizes, arrays, places)
+    tabled = None if isinstance(space, Segments) else schedule(mask, space, sizes, setting.tile or (64, 64), arrays)
+    count = 0 if tabled is None else len(tabled.tables)
+    return KeySetFacts(
+        title=title,
+        mask=_line(mask) if keyset.masked else "none: every key is visible",
+        form=_form(keyset),
+        visited=_ranges(keyset.ranges, "outer"),
+        full=_ranges(keyset.ranges, "inner"),
+        patterns=_patterns(depends.b, depends.h, count),
+        rows=_rows(keyset, known if closed else []),
+        pairs=(least * times, most * times),
+        row_keys=(min(c.fewest for c in known), max(c.most for c in known)) if closed else None,
+        loads=load_classes(branch, keyset),
+        normalizer=laws(branch),
+        tile=setting.tile,
+        tiles=None if tabled is None or setting.tile is None else tabled.statistics(),
+    )
+
+
+def _bounds(
+    mask: Expr, setting: Setting, sizes: Sizes, arrays: Arrays, places: list[tuple[int, int]]
+) -> tuple[int, int]:
+    if min(sizes.n_q, sizes.n_k) == 0:
+        return 0, 0
+    cell = (-(-sizes.n_q // CELLS), -(-sizes.n_k // CELLS))
+    space = setting.plan.spec.space
+    found = [cells(mask, space, sizes, cell, loads=arrays, b=b, h=h).visible() for b, h in places]
+    return sum(least for least, _ in found), sum(most for _, most in found)
+
+
+def _form(keyset: KeySetPlan) -> str:
+    if not keyset.masked:
+        return "all keys"
+    if keyset.ranges is None:
+        return "block table, built per call from the tensors that the mask reads"
+    return "closed form, computed in the kernel" if keyset.ranges.complete else "closed form, some tiles left to the mask"
+
+
+def _ranges(ranges: Ranges | None, kind: str) -> tuple[str, ...]:
+    if ranges is None:
+        return ()
+    found = [("kv", one) for one in getattr(ranges, kind)]
+    if ranges.axes:
+        found = [(f"kv[{i}]", one) for i, axis in enumerate(ranges.axes) for one in getattr(axis, kind)]
+    return tuple(f"{_line(one.lo)} <= {key} < {_line(one.hi)}" for key, one in found)
+
+
+def _patterns(by_batch: bool, by_head: bool, distinct: int) -> str:
+    if not by_batch and not by_head:
+        return "one, shared by all batches and heads"
+    by = " and ".join(word for word, there in (("batch", by_batch), ("head", by_head)) if there)
+    return f"the mask depends on the {by}; {distinct} distinct"
+
+
+def _rows(keyset: KeySetPlan, known: list[Counts]) -> str:
+    if not keyset.masked:
+        return "every row sees every key: no guard"
+    if not known:
+        return "a row may see no key: guarded"
+    fewest, most = min(c.fewest for c in known), max(c.most for c in known)
+    seen = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    return f"a row sees {seen} keys" + (": some see none, guarded" if fewest == 0 else "")
+
+
+def _line(e: Expr) -> str:
+    return " ".join(expr_text(e).split())
