@@ -89,7 +89,7 @@ def _kept(*definition: Any) -> Kernel:
     """The kernel of an earlier call with the same definition, or a new one."""
     key = tuple(_identity(part) for part in definition)
     kernel = KEPT.get(key)
-    if kernel is None:
+    if kernel is None or kernel.spec.bindings.stale() is not None:
         mask, score, normalizer, space, scale, weight, layout, backend = definition
         spec = Spec(mask=mask, score=score, normalizer=normalizer, space=space, scale=scale, weight=weight)
         kernel = KEPT[key] = compile(spec, layout=layout, backend=backend)

@@ -166,4 +166,4 @@ def _inputs_of(space: Space) -> tuple[Input, ...]:
 
 def identifier(name: str) -> str:
     """A name made of letters, digits and underscores."""
-    return re.sub(r"\W+", "_", name).strip("_") or "attention"
+    return re.sub(r"[\W_]+", "_", name).strip("_") or "attention"

@@ -41,6 +41,7 @@ class Kernel:
         self._text = str(spec)
         self._options = f"{layout}:{backend or ''}"
         inputs = spec.ir.inputs
+        self._guarded = bool(getattr(spec.bindings, "guards", ()))
         self._tensors = tuple((i.name, spec.bindings.get(i.name)) for i in inputs if i.axes)
         self._ints = tuple((i.name, spec.bindings.get(i.name)) for i in inputs if not i.axes and i.type != "float")
         self._floats = tuple((i.name, spec.bindings.get(i.name)) for i in inputs if not i.axes and i.type == "float")
@@ -55,6 +56,8 @@ class Kernel:
         """
         if layout is not None and layout != self.layout:
             return Kernel(self.spec, layout=layout, backend=self.backend)(q, k, v, return_lse=return_lse, **inputs)
+        if self._guarded:
+            self.spec.bindings.check()
         tensors, ints, floats = self._values(inputs)
         refuse_gradients((q, k, v, *tensors))
         operator = FORWARD_LSE if return_lse else FORWARD

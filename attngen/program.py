@@ -33,10 +33,11 @@ class Program:
             return cls(parsed(value, cls.kind), name or value, grid)
         if isinstance(value, Program | type) or not callable(value):
             raise refuse(cls.kind, value, f"a function, a text or an object of attngen.{cls.kind}s")
-        if getattr(value, "__qualname__", "") in _library(cls.kind):
-            raise SpecError(f"{cls.kind}: got the function {value.__qualname__} itself; write {value.__qualname__}(...)")
+        own = str(getattr(value, "__name__", cls.kind))
+        if getattr(value, "__module__", None) == f"attngen.{cls.kind}s.{own}":
+            raise refuse(cls.kind, value, f"what it returns; write {cls.kind}s.{own}(...)")
         role = cls.role.on_grid(len(grid)) if grid else cls.role
-        return cls(trace(value, role), name or str(getattr(value, "__name__", cls.kind)), grid)
+        return cls(trace(value, role), name or own, grid)
 
     def joined(self, other: object, name: str, merge: Callable[[Expr, Expr], Expr], swap: bool = False) -> Self:
         """The program of `merge(self, other)`, over the inputs of both; swapped: of `merge(other, self)`."""

@@ -41,8 +41,8 @@ def parsed(text: str, kind: str) -> Traced:
     """
     expr = parse_expr(text, _Any("int" if kind == "mask" else "float"), f"<{kind}>")
     if (expr.type == "bool") != (kind == "mask"):
-        wanted = "true or false" if kind == "mask" else "a number"
-        raise ParseError(f"{kind}: {text!r} is a {expr.type}; it must be {wanted}")
+        given, wanted = ("a number", "a condition") if kind == "mask" else ("a condition", "a number")
+        raise ParseError(f"{kind}: {text!r} is {given}; it must be {wanted}")
     return Traced(expr, tuple(_inputs(expr, kind)), Bindings[Binding]())
 
 

@@ -17,7 +17,7 @@ WRONG = 2
 
 
 class Group(TyperGroup):
-    """Turns errors of attngen into one message and an exit code; with ATTNGEN_DEBUG set they come with their traceback."""
+    """Turns errors of attngen into one message and an exit code; with ATTNGEN_DEBUG set they keep their traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -53,10 +53,11 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
+
+
 @app.callback()
-def common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
-) -> None:
+def common(version: Version = False) -> None:
     from attngen import settings
 
     log = logging.getLogger("attngen")

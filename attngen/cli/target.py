@@ -69,7 +69,7 @@ def _of(value: Any, text: str, dims: Grid | None) -> Target:
     from attngen.scores import Score
     from attngen.spec import Spec
 
-    space = {} if dims is None else {"space": dims}
+    space: dict[str, Any] = {} if dims is None else {"space": dims}
     if callable(value) and not isinstance(value, Kernel | Spec) and _takes_nothing(value):
         value = value()
     match value:
@@ -116,11 +116,9 @@ def _attribute(module: ModuleType, path: str, text: str) -> Any:
 
 def _offer(module: object) -> str:
     """The names in a module that can be a target, for messages."""
-    own = [
-        name
-        for name, value in vars(module).items()
-        if not name.startswith("_") and (_is_ours(value) or getattr(value, "__module__", None) == getattr(module, "__name__", ""))
-    ]
+    here = getattr(module, "__name__", "")
+    public = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    own = [name for name, value in public.items() if _is_ours(value) or getattr(value, "__module__", None) == here]
     return f"; it has: {', '.join(own[:12])}" if own else ""
 
 

@@ -47,7 +47,7 @@ class Cells:
     @property
     def shares(self) -> Floats:
         """The visible share of each cell, in the middle of its bounds."""
-        return (self.least + self.most) / (2 * np.maximum(self.areas, 1))
+        return np.asarray((self.least + self.most) / (2 * np.maximum(self.areas, 1)))
 
     def visible(self) -> tuple[int, int]:
         """Bounds of the number of visible pairs."""
@@ -76,7 +76,7 @@ class _Parts:
 
     @property
     def areas(self) -> Floats:
-        return ((self.q1 - self.q0) * (self.k1 - self.k0)).astype(np.float64)
+        return np.asarray((self.q1 - self.q0) * (self.k1 - self.k0), np.float64)
 
 
 def cells(

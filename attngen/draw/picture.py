@@ -116,7 +116,7 @@ def _distinct(
         least, most = one.visible()
         b, h = places[0]
         exact = None if least == most else counts(mask, spec.ir.space, sizes, bounds, b=b, h=h)
-        result.append((label, one, exact and exact.pairs))
+        result.append((label, one, None if exact is None else exact.pairs))
     return result
 
 
@@ -146,7 +146,7 @@ def _extent(spec: Spec, arrays: Mapping[str, Any], axis: str) -> int:
     named = [i for i in spec.ir.inputs if i.name in arrays and i.name in {e.tensor for e in loads(*exprs)}]
     sizes = [arrays[i.name].shape[n] for i in named for n, label in enumerate(i.axes) if label == axis]
     if sizes:
-        return max(1, *sizes)
+        return int(max(1, *sizes))
     return 8 if axis == "h" and {"h", "n_h"} & symbols(*exprs) else 1
 
 

@@ -23,7 +23,8 @@ def svg(spec: Spec, n_q: int | None = None, n_k: int | None = None, **options: A
     found = pictures(spec, n_q, n_k, raster=raster, **options)
     step = SIDE + 2 * MARGIN
     width, height = step * len(found), HEAD + SIDE + FOOT + MARGIN
-    parts = [f'<g transform="translate({i * step + MARGIN} 0)">{_one(spec.ir.name, p)}</g>' for i, p in enumerate(found)]
+    bodies = [_one(spec.ir.name, picture) for picture in found]
+    parts = [f'<g transform="translate({i * step + MARGIN} 0)">{body}</g>' for i, body in enumerate(bodies)]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'font-family="sans-serif" font-size="12" shape-rendering="crispEdges">\n'

@@ -85,5 +85,3 @@ def _what(value: Any) -> str:
     if hasattr(value, "shape"):
         return f"{str(value.dtype).removeprefix('torch.')} tensor ({', '.join(map(str, value.shape))})"
     return f"{type(value).__name__} {value}"
-
-

@@ -63,9 +63,7 @@ def _facts(
 ) -> KeySetFacts:
     mask, space = keyset.mask, setting.plan.spec.space
     depends = patterns(mask)
-    places = [
-        (b, h) for b in range(sizes.n_b if depends.b else 1) for h in range(sizes.n_h if depends.h else 1)
-    ]
+    places = [(b, h) for b in range(sizes.n_b if depends.b else 1) for h in range(sizes.n_h if depends.h else 1)]
     times = sizes.n_b * sizes.n_h // max(1, len(places))
     exact = [counts(mask, space, sizes, arrays, b=b, h=h) for b, h in places]
     known = [one for one in exact if one is not None]
@@ -106,7 +104,8 @@ def _form(keyset: KeySetPlan) -> str:
         return "all keys"
     if keyset.ranges is None:
         return "block table, built per call from the tensors that the mask reads"
-    return "closed form, computed in the kernel" if keyset.ranges.complete else "closed form, some tiles left to the mask"
+    rest = "computed in the kernel" if keyset.ranges.complete else "some tiles left to the mask"
+    return f"closed form, {rest}"
 
 
 def _ranges(ranges: Ranges | None, kind: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ Line = tuple[str, str]
 
 def page(explanation: Explanation) -> str:
     """The page: a label, two blanks, a fact; one for each line."""
-    lines = [line for line in _lines(explanation)]
+    lines = list(_lines(explanation))
     width = max(len(label) for label, _ in lines)
     body = "\n".join(f"{label:<{width}}  {fact}".rstrip() for label, fact in lines)
     return f"{explanation.name}: {explanation.call}\n{body}"
@@ -53,10 +53,8 @@ def _keyset(f: KeySetFacts) -> Iterator[Line]:
     yield "normalizer", f.normalizer
     if f.tiles is not None and f.tile is not None:
         t = f.tiles
-        yield "tiles", (
-            f"{t.visited} of {t.tiles} visited ({f.tile[0]} queries x {f.tile[1]} keys): "
-            f"{t.full} full, {t.partial} partial"
-        )
+        size = f"{f.tile[0]} queries x {f.tile[1]} keys"
+        yield "tiles", f"{t.visited} of {t.tiles} visited ({size}): {t.full} full, {t.partial} partial"
     least, most = f.pairs
     yield "pairs", f"{least} visible" if least == most else f"{least} to {most} visible"
 

@@ -38,7 +38,8 @@ def thread_memory(setting: Setting, config: Any) -> int | None:
     if not hasattr(config, "group"):
         return None
     problem = setting.plan.problem
-    element, real = (2 if problem.dtype == "bf16" else 8 if problem.dtype == "fp64" else 4), max(4, ELEMENT[problem.dtype])
+    real = max(4, ELEMENT[problem.dtype])
+    element = 2 if problem.dtype == "bf16" else real
     rows, keys, grouped = config.query_tile, config.key_tile, config.group * config.query_tile
     largest = 0
     for branch in setting.plan.branches:

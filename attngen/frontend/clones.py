@@ -10,6 +10,7 @@ from typing import Any
 from attngen.errors import SpecError
 from attngen.frontend.paths import Attribute, Cell, Default, Direct, Global, Item, Node
 from attngen.frontend.positions import MARK
+from attngen.frontend.refusals import random
 from attngen.frontend.tracer import Tracer
 
 
@@ -45,8 +46,11 @@ class LibraryFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         from attngen.frontend.dispatch import dispatch, is_spelled, values
 
-        home = (getattr(self.function, "__module__", None) or type(self.function).__module__).partition(".")[0]
         function = self.function
+        module = getattr(function, "__module__", None) or type(getattr(function, "__self__", function)).__module__
+        home = module.partition(".")[0]
+        if home == "random":
+            raise self.tracer.error(random(function.__name__))
         if home in ("torch", "math", "numpy", "operator", "_operator"):
             if isinstance(function, FunctionType) and next(values((args, kwargs)), None) and not is_spelled(function):
                 return clone(self.tracer, function)(*args, **kwargs)

@@ -108,6 +108,8 @@ def constant(tracer: Tracer, value: Any) -> Any:
 def _spelled(function: Any, name: str, args: Any) -> Callable[..., Any] | None:
     if getattr(function, "__module__", "") == "math":
         return MATH.get(name) or FUNCTIONS.get(name)
+    if name in ("tensor", "as_tensor", "asarray") and not isinstance(args[0], Proxy):
+        return None
     if name in ("max", "min") and len(args) == 2 and (isinstance(args[1], Proxy) or not isinstance(args[0], Proxy)):
         return FUNCTIONS[f"{name}imum"]
     return FUNCTIONS.get(name) or METHODS.get(name)

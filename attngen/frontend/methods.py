@@ -86,7 +86,7 @@ def _new_full(x: Proxy, size: Any, fill_value: Any, dtype: Any = None, **options
 def new_tensor(x: Proxy, data: Any, dtype: Any = None, **options: Any) -> Any:
     """`score.new_tensor(0.5)`, `torch.tensor(x)`: a number."""
     if not isinstance(data, Proxy):
-        raise x.tracer.error("values are single numbers; a tensor of several is captured, or made by torch.tensor")
+        raise x.tracer.error("values are single numbers; capture a tensor of several, or make it with torch.tensor")
     return data if dtype is None else to(data, dtype)
 
 

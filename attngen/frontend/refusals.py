@@ -110,6 +110,7 @@ REASONS = {
     "isin": "compare with each value: (x == a) | (x == b), or `x in (a, b)`",
     "bucketize": "write the buckets with comparisons, or keep a table of buckets and index it: buckets[q - kv]",
     "searchsorted": "write the buckets with comparisons, or keep a table of buckets and index it: buckets[q - kv]",
+    "tensor": "values are single numbers; use torch.maximum, torch.minimum or torch.where on two of them",
     "tril": "write q >= kv",
     "triu": "write q <= kv",
     "masked_fill_": "works in place; use the result: score = score.masked_fill(condition, value)",

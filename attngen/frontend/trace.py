@@ -103,7 +103,8 @@ def _foreign(tracer: Tracer, error: Exception) -> TraceError:
     where = ""
     if tracer.oracle.path:
         last = tracer.oracle.path[-1]
-        asked = last.source.text[last.source.column - 1 : last.source.end_column - 1] if last.source else ""
+        place = last.condition.source
+        asked = place.text[place.column - 1 : place.end_column - 1] if place else ""
         where = f" where `{asked}` is {last.taken}" if asked else ""
     raised = f"this {tracer.label} raised {type(error).__name__} while it was traced{where}"
     return TraceError(f"{raised}: {error}", source=source)

@@ -141,7 +141,7 @@ class Tracer:
         try:
             return op(name, *args, source=source)
         except SpecError:
-            sign = OPERATORS[name].infix or {"and": "&", "or": "|", "xor": "^"}.get(name, name)
+            sign = SIGNS.get(name) or OPERATORS[name].infix or name
             types = " and ".join(a.type for a in args)
             advice = "; for and, or, not compare first, as in `x != 0`" if name in LOGIC else ""
             raise self.error(f"`{sign}` does not take {types}{advice}") from None
@@ -164,4 +164,5 @@ class Tracer:
             ACTIVE.reset(token)
 
 
+SIGNS = {"and": "&", "or": "|", "xor": "^", "not": "~", "bit_and": "&", "bit_or": "|", "bit_xor": "^", "bit_not": "~"}
 LOGIC = ("and", "or", "xor", "not", "bit_and", "bit_or", "bit_xor", "bit_not", "where")

@@ -22,16 +22,18 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A grid of 1 to 3 dimensions, flattened row by row: q = (q[0] * dims[1] + q[1]) * dims[2] + q[2]; keys likewise."""
+    """A grid of 1 to 3 dimensions, flattened row by row: q = (q[0] * dims[1] + q[1]) * dims[2] + q[2]; so are keys."""
 
     dims: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Packed sequences (batch 1): tokens offsets[i] .. offsets[i + 1] - 1 are sequence i; q and kv count from its start.
+    """Packed sequences (batch 1): tokens offsets[i] .. offsets[i + 1] - 1 are sequence i.
 
-    n_q and n_k are the lengths of the sequence at hand. `q_offsets` and `k_offsets` name int inputs of S + 1 entries.
+    In expressions b is the number of the sequence, n_b the number of sequences, q and kv count from its start, n_q and
+    n_k are its lengths; along axes "q" and "kv" an input is packed as q and k are, and its indices count from the start
+    of the sequence too. `q_offsets` and `k_offsets` name int inputs of S + 1 entries.
     """
 
     q_offsets: str = "cu_seqlens_q"
@@ -40,9 +42,10 @@ class Segments:
 
 @dataclass(frozen=True, slots=True)
 class Paged:
-    """Keys and values live in pages: k (pages, Hk, page, D); key kv of batch b is at [table[b, kv // page], :, kv % page].
+    """Keys and values live in pages: k (pages, Hk, page, D); key kv of b is at [table[b, kv // page], :, kv % page].
 
-    `table` names an int input (B, pages per sequence), `lengths` an int input (B,): keys at or past it are absent.
+    `table` names an int input (B, pages per sequence), `lengths` an int input (B,): n_k is lengths[b], keys at or past
+    it are absent, and entries of the table for such keys are not read.
     """
 
     page: int
@@ -71,9 +74,11 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class PooledTopK:
-    """Classes from pooled scores mean(q block) . mean(k block): the `top` share of a row is 1, the `bottom` share -1, else 0.
+    """Classes from pooled scores mean(q block) . mean(k block): the `top` share of a row is 1, the `bottom` share -1.
 
-    At least one block is in the top; ties go to the lower index. `smooth_k` subtracts the mean of all keys first.
+    The others are 0. Of n key blocks max(1, int(top * n)) are in the top, and int(bottom * n), as far as blocks are
+    left, in the bottom. Blocks are ranked by score; of equal ones the lower index ranks higher. A ragged last block is
+    the mean of what it has. `smooth_k` subtracts the mean of all keys first. Selection has no gradient.
     Source: SLA, arXiv 2509.24006.
     """
 
@@ -91,7 +96,10 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """An int8 class per (b, h, query block, key block). Expressions read it as the load name[b, h, q // qb, kv // kb]."""
+    """An int8 class per (b, h, query block, key block), which expressions read as name[b, h, q // qb, kv // kb].
+
+    It classes the main keys, so it stands in their mask, score and join, and in the weight of a branch without others.
+    """
 
     name: str
     query_block: int
@@ -99,16 +107,21 @@ class Router:
     rule: PooledTopK | Given
 
 
+VISIBLE: Expr = const(True)
+RAW: Expr = sym("score")
+
 # --- branches ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How an operand is read: which tensor, which of its heads for head h of the result, which part of the head dimension.
+    """How an operand is read: which tensor, which of its heads for head h of the result, which part of each vector.
 
-    `head` is an int expression in h and n_h; None: grouped, head h reads h * heads // n_h (GQA, MQA, MHA). `start` and
-    `stop` are int expressions in d, the tensor's own head dimension; None: all of it. `feature` maps each element x, or
-    the whole vector (`dim_softmax`).
+    `head` is an int expression in h, n_h (heads of the result) and heads (those of the tensor); None: grouped, head h
+    reads h * heads // n_h (GQA, MQA, MHA). `start` and `stop` are int expressions in d, the tensor's own head
+    dimension; None: all of it. `feature` maps each element x, or the whole vector (`dim_softmax`).
+
+    The result has the heads of q; where views have head maps, the most for which every map stays inside its tensor.
     """
 
     tensor: str
@@ -125,7 +138,7 @@ def default_scale() -> Expr:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """scale * (q view . k view). `scale` may depend on b, h, q, on sizes (d is the width of the view) and on row inputs."""
+    """scale * (q view . k view). `scale` sees b, h, q, sizes (d is the width of the view) and row inputs."""
 
     q: View = View("q")
     k: View = View("k")
@@ -134,12 +147,12 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """Keys and values that enter the same normalizer: their dots, values, mask and score. `kv` counts within the set."""
+    """Keys and values that enter the same normalizer: dots, values, mask, score. kv and n_k are those of the set."""
 
     dots: tuple[Dot, ...] = (Dot(),)
     v: View = View("v")
-    mask: Expr = const(True)
-    score: Expr = sym("score")
+    mask: Expr = VISIBLE
+    score: Expr = RAW
     join: Expr | None = None
 
     def joined(self) -> Expr:
@@ -157,15 +170,16 @@ class Branch:
     """One normalised sum over keys: O_i = finalize(sum_j weight_ij phi(score_ij) V_j).
 
     `keysets` come after the main one (dots, v, mask, score) under the same normalizer. `weight` multiplies after the
-    mass is taken. `decay` names an input of log decays, (B, H, N) or (B, H, N, D): a causal factor
-    exp(sum of decay over kv < t <= q), per channel in the second form.
+    mass is taken, for all key sets. `decay` names an input of log decays, (B, H, N) or (B, H, N, D): a factor
+    exp(sum of decay over kv < t <= q) inside each dot of the main keys, per channel in the second form; main keys with
+    kv > q are absent.
     """
 
     normalizer: Normalizer
     dots: tuple[Dot, ...] = (Dot(),)
     v: View = View("v")
-    mask: Expr = const(True)
-    score: Expr = sym("score")
+    mask: Expr = VISIBLE
+    score: Expr = RAW
     join: Expr | None = None
     keysets: tuple[KeySet, ...] = ()
     weight: Expr | None = None
@@ -181,7 +195,7 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """O = sum_k coefficient_k * T_k; coefficients are float expressions in b, h, q, dim and row inputs (gates)."""
+    """O = sum_k coefficient_k * T_k; coefficients are float expressions in b, h, q, dim, sizes, row inputs (gates)."""
 
     coefficients: tuple[Expr, ...]
 

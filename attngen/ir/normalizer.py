@@ -21,8 +21,9 @@ class Streaming:
     """Unnormalised weight phi(s, m), row mass psi(s, m), result finalize(acc, mass, m, count, vsum, row tensors).
 
     `anchor` is the expression in `s` whose running maximum is `m`; None: no anchor. `offset` is added to the maximum
-    (numerics="adjusted": 0 < offset <= 1/2 keeps every weight of a finite row below 1). `sink` is the score of a virtual
-    key with value zero that every row sees. `lse` is the log-sum-exp in `m` and `mass`, for those that have one.
+    (numerics="adjusted": 0 < offset <= 1/2 keeps every weight of a finite row below 1). `sink` is the score of a
+    virtual key with value zero that every row sees; `count` leaves it out. `lse` is the log-sum-exp in `m` and `mass`,
+    for those that have one. All may use b, h, q and sizes as well.
     """
 
     name: str
@@ -37,7 +38,11 @@ class Streaming:
 
 @dataclass(frozen=True, slots=True)
 class Chained:
-    """Several passes over the keys; the `s` of a later pass is the weight phi / mass that the pass before gave the key."""
+    """Several passes over the keys; the `s` of a later pass is the weight phi / mass that the pass before gave.
+
+    A pass without mass gives weights of 0. What counts as present is decided by the first scores. The result and the
+    log-sum-exp are those of the last pass.
+    """
 
     name: str
     passes: tuple[Streaming, ...]
@@ -45,7 +50,7 @@ class Chained:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """entmax: weight = relu((alpha - 1) s - tau) ** (1 / (alpha - 1)), tau such that a row sums to 1. alpha 2: sparsemax."""
+    """entmax: weight = relu((alpha - 1) s - tau) ** (1 / (alpha - 1)), tau such that a row sums to 1; 2: sparsemax."""
 
     name: str
     alpha: float

@@ -1,8 +1,8 @@
 """The operators of the expression tree: their arity, and which type they give for which argument types.
 
-One table, read by the tracer (spelling), the verifier (typing), the reference and every printer (meaning). Semantics are
-Python's and torch's: `floordiv` and `mod` follow the sign of the divisor, `truediv` of integers is a float, `to_int`
-truncates, `round` rounds half to even, `maximum` and `minimum` pass NaN on.
+One table, read by the tracer (spelling), the verifier (typing), the reference and every printer (meaning). Semantics
+are Python's and torch's: `floordiv` and `mod` follow the sign of the divisor (an integer divided by 0 gives 0),
+`truediv` of integers is a float, `to_int` truncates, `round` rounds half to even, `maximum` and `minimum` pass NaN on.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ INFIX: dict[str, str] = {
 
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 FLOAT_FUNCTIONS = (
-    "exp exp2 expm1 log log2 log1p sqrt rsqrt tanh sin cos sigmoid softplus erf floor ceil round".split()
+    *("exp", "exp2", "expm1", "log", "log2", "log1p", "sqrt", "rsqrt", "tanh", "sin", "cos", "sigmoid", "softplus"),
+    *("erf", "floor", "ceil", "round"),
 )
 
 _ROWS: list[tuple[str, int, Rule]] = [

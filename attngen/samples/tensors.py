@@ -99,8 +99,8 @@ class _Maker:
         for axis, label in enumerate(given.axes):
             if label not in known:
                 raise InputError(
-                    f"{given.name}: this spec needs it per call, and the size of its dimension {axis} is not known from "
-                    "the spec; capture a tensor in the spec's file instead"
+                    f"{given.name}: this spec needs it per call, and the spec does not tell the size of its dimension "
+                    f"{axis}; capture a tensor in the file of the spec instead"
                 )
         return tuple(known[label] for label in given.axes)
 

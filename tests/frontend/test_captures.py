@@ -216,7 +216,7 @@ def test_list_of_numbers_indexed_by_a_head() -> None:
 def test_captured_flag_forks_and_follows(text: Callable[..., str]) -> None:
     causal = True
     function = lambda q, kv: q >= kv if causal else True  # noqa: E731
-    assert text(function) == "not causal or (q >= kv)"
+    assert text(function) == "(not causal) or (q >= kv)"
     traced = trace(function, MASK)
     causal = False
     assert only(traced) is False

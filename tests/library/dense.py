@@ -42,7 +42,9 @@ def rows(mask: Mask, n_q: int, n_k: int) -> list[list[int]]:
     return [[j for j in range(n_k) if seen[j]] for seen in dense(mask, n_q, n_k)[0, 0].tolist()]
 
 
-def qkv(b: int = 2, h: int = 3, n_q: int = 7, n_k: int = 9, d: int = 8, dv: int = 5, seed: int = 0) -> dict[str, Tensor]:
+def qkv(
+    b: int = 2, h: int = 3, n_q: int = 7, n_k: int = 9, d: int = 8, dv: int = 5, seed: int = 0
+) -> dict[str, Tensor]:
     """Random q, k and v in float64."""
     torch.manual_seed(seed)
     shapes = {"q": (b, h, n_q, d), "k": (b, h, n_k, d), "v": (b, h, n_k, dv)}

@@ -175,7 +175,10 @@ BAD = [
     (lambda: masks.sliding_window(0), r"window: got 0; allowed: an integer >= 1, or an integer tensor \(H,\)"),
     (lambda: masks.sliding_window(2.5), "window: got 2.5; allowed: an integer >= 1"),
     (lambda: masks.sliding_window(True), "window: got True; allowed: an integer >= 1"),
-    (lambda: masks.sliding_window(torch.ones(2)), r"window: got a tensor of float32 \(2,\); allowed: an integer tensor"),
+    (
+        lambda: masks.sliding_window(torch.ones(2)),
+        r"window: got a tensor of float32 \(2,\); allowed: an integer tensor",
+    ),
     (lambda: masks.window(-2, 0), "left: got -2; allowed: an integer >= -1"),
     (lambda: masks.window(0, "x"), "right: got 'x'; allowed: an integer >= -1"),
     (lambda: masks.prefix(-1), "n: got -1; allowed: an integer >= 0"),

@@ -96,7 +96,9 @@ class TestDualTriangle:
 
 
 class TestDifferential:
-    @pytest.mark.parametrize("lam", [0.3, torch.tensor([0.1, 0.5, 2.0]), torch.rand(2, 3, 6)], ids=["one", "head", "row"])
+    @pytest.mark.parametrize(
+        "lam", [0.3, torch.tensor([0.1, 0.5, 2.0]), torch.rand(2, 3, 6)], ids=["one", "head", "row"]
+    )
     def test_values(self, lam):
         (q0, q1), (k0, k1) = halves(SAME["q"]), halves(SAME["k"])
         if isinstance(lam, torch.Tensor):
@@ -130,7 +132,7 @@ class TestLinear:
     def test_values(self, name):
         q, k, v = SAME.values()
         a = torch.where(BACK, PHI[name](q) @ PHI[name](k).mT, 0.0)
-        expected = a @ v / a.sum(-1, keepdim=True)
+        expected = torch.nan_to_num(a @ v / a.sum(-1, keepdim=True))
         assert torch.allclose(run(mechanisms.linear(name, mask=masks.causal()), SAME), expected)
 
     def test_decay(self):
@@ -174,7 +176,7 @@ class TestSparseLinear:
 
     @pytest.mark.parametrize("smooth_k", [False, True])
     def test_router(self, smooth_k):
-        q, k, v = self.tensors.values()
+        q, k, _v = self.tensors.values()
         keys = k - k.mean(2, keepdim=True) if smooth_k else k
         pooled = q.unflatten(2, (4, 4)).mean(3) @ keys.unflatten(2, (4, 4)).mean(3).mT
         rank = pooled.argsort(-1, descending=True).argsort(-1)
@@ -205,7 +207,10 @@ class TestBuild:
             ),
             ("dual_triangle:layout=joint", mechanisms.dual_triangle("joint")),
             ("differential:lam=0.5", mechanisms.differential(0.5)),
-            ("sparse_linear:topk=0.1,linear_domain=all,eps=1e-5", mechanisms.sparse_linear(0.1, linear_domain="all", eps=1e-5)),
+            (
+                "sparse_linear:topk=0.1,linear_domain=all,eps=1e-5",
+                mechanisms.sparse_linear(0.1, linear_domain="all", eps=1e-5),
+            ),
             ("linear:feature_map=relu,decay=true", mechanisms.linear("relu", decay=True)),
             ("causal:normalizer=sigmoid,scale=0.5", mechanisms.causal(normalizer="sigmoid", scale=0.5)),
         ],
@@ -217,7 +222,10 @@ class TestBuild:
         ("text", "message"),
         [
             ("sliding_windw:window=3", r"mechanism: got 'sliding_windw'; .*\(did you mean 'sliding_window'\?\)"),
-            ("sliding_window:windw=3", r"sliding_window: unknown key 'windw' \(did you mean 'window'\?\); keys: window"),
+            (
+                "sliding_window:windw=3",
+                r"sliding_window: unknown key 'windw' \(did you mean 'window'\?\); keys: window",
+            ),
             ("sliding_window", "sliding_window: window is missing; write sliding_window:window=..."),
             ("sliding_window:window", "sliding_window: got 'window'; write key=value"),
             ("sliding_window:window=3,window=4", "sliding_window: window is given twice"),
@@ -228,7 +236,10 @@ class TestBuild:
             ("sparse_linear:topk=1.5", "topk: got 1.5; allowed: a share"),
             ("sparse_linear:topk=0.9,bottom=0.2", "bottom: got 0.2 beside topk=0.9; allowed: topk \\+ bottom <= 1"),
             ("sparse_linear:topk=0.1,feature_map=gelu", "feature_map: got 'gelu'; allowed: softmax, elu, relu"),
-            ("sparse_linear:topk=0.1,linear_domain=some", "linear_domain: got 'some'; allowed: marginal, complement, all"),
+            (
+                "sparse_linear:topk=0.1,linear_domain=some",
+                "linear_domain: got 'some'; allowed: marginal, complement, all",
+            ),
             ("sparse_linear:topk=0.1,key_block=0", "key_block: got 0; allowed: an integer >= 1"),
         ],
     )

@@ -111,16 +111,25 @@ def test_two_grids():
 
 
 BAD = [
-    (dict(dims=(8, 8, 8, 8), kernel_size=3), r"dims: got \(8, 8, 8, 8\); allowed: 1 to 3 integers >= 1"),
-    (dict(dims=(8, 1), kernel_size=3), r"dims\[1\]: got 1; allowed: an integer >= 2"),
-    (dict(dims=(8, 8), kernel_size=(3, 9)), r"kernel_size\[1\]: got 9; allowed: 2 .. 8 .* dimension 1 of length 8"),
-    (dict(dims=(8, 8), kernel_size=1), r"kernel_size\[0\]: got 1; allowed: 2 .. 8 .* dimension 0 of length 8"),
-    (dict(dims=(8, 9), kernel_size=4, dilation=(2, 3)), r"kernel_size\[1\]: got 4; allowed: 2 .. 3 for dilation 3"),
-    (dict(dims=8, kernel_size=2, dilation=5), r"dilation\[0\]: got 5; allowed: an integer in 1 .. 4"),
-    (dict(dims=8, kernel_size=3, stride=4), r"stride\[0\]: got 4; allowed: 1 .. 3 \(its kernel_size\) in dimension 0"),
-    (dict(dims=8, kernel_size=3, stride=0), r"stride\[0\]: got 0; allowed: 1 .. 3"),
-    (dict(dims=(8, 8), kernel_size=(3, 3, 3)), r"kernel_size: got 3 values \(3, 3, 3\); allowed: one, or one for each"),
-    (dict(dims=8, kernel_size=3, is_causal="yes"), r"is_causal\[0\]: got 'yes'; allowed: True or False"),
+    ({"dims": (8, 8, 8, 8), "kernel_size": 3}, r"dims: got \(8, 8, 8, 8\); allowed: 1 to 3 integers >= 1"),
+    ({"dims": (8, 1), "kernel_size": 3}, r"dims\[1\]: got 1; allowed: an integer >= 2"),
+    ({"dims": (8, 8), "kernel_size": (3, 9)}, r"kernel_size\[1\]: got 9; allowed: 2 .. 8 .* dimension 1 of length 8"),
+    ({"dims": (8, 8), "kernel_size": 1}, r"kernel_size\[0\]: got 1; allowed: 2 .. 8 .* dimension 0 of length 8"),
+    (
+        {"dims": (8, 9), "kernel_size": 4, "dilation": (2, 3)},
+        r"kernel_size\[1\]: got 4; allowed: 2 .. 3 for dilation",
+    ),
+    ({"dims": 8, "kernel_size": 2, "dilation": 5}, r"dilation\[0\]: got 5; allowed: an integer in 1 .. 4"),
+    (
+        {"dims": 8, "kernel_size": 3, "stride": 4},
+        r"stride\[0\]: got 4; allowed: 1 .. 3 \(its kernel_size\) in dim",
+    ),
+    ({"dims": 8, "kernel_size": 3, "stride": 0}, r"stride\[0\]: got 0; allowed: 1 .. 3"),
+    (
+        {"dims": (8, 8), "kernel_size": (3, 3, 3)},
+        r"kernel_size: got 3 values \(3, 3, 3\); allowed: one, or one for each",
+    ),
+    ({"dims": 8, "kernel_size": 3, "is_causal": "yes"}, r"is_causal\[0\]: got 'yes'; allowed: True or False"),
 ]
 
 

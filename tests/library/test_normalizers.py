@@ -115,7 +115,11 @@ def test_large_scores_do_not_overflow_fp32(name, size):
 
     declared = CASES[name][0].ir
     passes = declared.passes[:1] if isinstance(declared, ir.Chained) else (declared,)
-    for s in (torch.linspace(-size, size, 64), torch.linspace(-size, -size / 2, 64), torch.linspace(size / 2, size, 64)):
+    for s in (
+        torch.linspace(-size, size, 64),
+        torch.linspace(-size, -size / 2, 64),
+        torch.linspace(size / 2, size, 64),
+    ):
         for one in passes:
             if not isinstance(one, ir.Streaming):
                 continue
@@ -194,12 +198,21 @@ def test_every_name_is_a_normalizer():
 
 BAD = [
     (lambda: Spec(normalizer="softmx"), r"normalizer: got 'softmx'; .*did you mean 'softmax'"),
-    (lambda: Spec(normalizer="lssar"), r"normalizer: 'lssar' needs power, offset; write normalizers.lssar\(power=...\)"),
+    (
+        lambda: Spec(normalizer="lssar"),
+        r"normalizer: 'lssar' needs power, offset; write normalizers.lssar\(power=...\)",
+    ),
     (lambda: Spec(normalizer=3), "normalizer: got 3; allowed: a name, or an object of attngen.normalizers"),
     (lambda: Spec(normalizer=normalizers.sigmoid), r"call it: normalizers.sigmoid\(...\)"),
-    (lambda: normalizers.softmax(sink="x"), r"sink: got 'x'; allowed: a finite number, or a floating-point tensor \(H,\)"),
+    (
+        lambda: normalizers.softmax(sink="x"),
+        r"sink: got 'x'; allowed: a finite number, or a floating-point tensor \(H,\)",
+    ),
     (lambda: normalizers.softmax(sink=math.inf), "sink: got inf; allowed: a finite number"),
-    (lambda: normalizers.softmax(numerics="adjust"), "numerics: got 'adjust'; allowed: adjusted.*did you mean 'adjusted'"),
+    (
+        lambda: normalizers.softmax(numerics="adjust"),
+        "numerics: got 'adjust'; allowed: adjusted.*did you mean 'adjusted'",
+    ),
     (lambda: normalizers.relu(0.5), "power: got 0.5; allowed: a finite number >= 1"),
     (lambda: normalizers.relu(1, "keys"), "divide_by: got 'keys'; allowed: n_k, count, none"),
     (lambda: normalizers.entmax(1.0), "alpha: got 1.0; allowed: a number > 1"),
@@ -207,8 +220,14 @@ BAD = [
     (lambda: normalizers.linear(-1), "eps: got -1; allowed: a finite number >= 0"),
     (lambda: normalizers.streaming("mine", phi=3), "mine, phi: got 3; allowed: a function"),
     (lambda: normalizers.streaming("mine", phi=lambda s: s, offset=0.1), "offset: got 0.1 without an anchor"),
-    (lambda: normalizers.chained("mine", normalizers.none(), normalizers.none()), r"passes\[0\]: got .* none>; allowed"),
-    (lambda: normalizers.ordered("mine", "up", lambda s: s, lambda s: s), "direction: got 'up'; allowed: backward, forward"),
+    (
+        lambda: normalizers.chained("mine", normalizers.none(), normalizers.none()),
+        r"passes\[0\]: got .* none>; allowed",
+    ),
+    (
+        lambda: normalizers.ordered("mine", "up", lambda s: s, lambda s: s),
+        "direction: got 'up'; allowed: backward, forward",
+    ),
 ]
 
 

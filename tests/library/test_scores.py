@@ -35,7 +35,9 @@ def test_relative_bias():
     assert torch.allclose(scored(scores.relative_bias(table)), expected)
 
 
-@pytest.mark.parametrize("shape", [(4, 5), (3, 4, 5), (1, 4, 5), (2, 3, 4, 5), (1, 3, 4, 5), (2, 1, 4, 5), (1, 1, 4, 5)])
+@pytest.mark.parametrize(
+    "shape", [(4, 5), (3, 4, 5), (1, 4, 5), (2, 3, 4, 5), (1, 3, 4, 5), (2, 1, 4, 5), (1, 1, 4, 5)]
+)
 def test_bias(shape):
     bias = torch.randn(shape, dtype=torch.float64)
     assert torch.allclose(scored(scores.bias(bias)), S + bias)
@@ -78,7 +80,10 @@ def test_gradients_reach_the_captured_tensor():
 
 
 BAD = [
-    (lambda: scores.alibi(torch.ones(2, 2)), r"slopes: got a tensor of float32 \(2, 2\); allowed: a floating-point tensor"),
+    (
+        lambda: scores.alibi(torch.ones(2, 2)),
+        r"slopes: got a tensor of float32 \(2, 2\); allowed: a floating-point tensor",
+    ),
     (lambda: scores.alibi([0.5]), r"slopes: got \[0.5\]; allowed: a floating-point tensor \(H,\)"),
     (lambda: scores.relative_bias(torch.ones(2, 4)), r"table: .*\(H, 2 L - 1\), whose last size is odd"),
     (lambda: scores.soft_cap(0), "cap: got 0; allowed: a finite number > 0"),

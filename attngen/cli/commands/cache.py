@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 import typer
 
-app = typer.Typer(help="The built kernels on disk: list, clear, verify.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Built kernels on disk: list, clear, verify.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("ls")
@@ -14,8 +18,9 @@ def ls() -> None:
 
     entries = cache.list_entries()
     for entry in entries:
-        first = str(entry.made.get("spec", "")).split(" over", 1)[0].removeprefix("spec ").strip() or "?"
-        typer.echo(f"{entry.key[:12]}  {entry.date}  {_size(entry.size):>9}  {first}  {entry.made.get('config', '')}")
+        name = str(entry.made.get("spec", "")).split(" over", 1)[0].removeprefix("spec ").strip() or "?"
+        facts = " ".join(filter(None, (_dtype(entry.made), str(entry.made.get("config", "")))))
+        typer.echo(f"{entry.key[:12]}  {entry.date}  {_size(entry.size):>9}  {name}  {facts}")
     typer.echo(f"{len(entries)} kernels, {_size(cache.total_size())} in {cache.directory()}")
 
 
@@ -41,6 +46,11 @@ def verify() -> None:
     rebuilt = "; damaged ones are rebuilt when they are next wanted" if damaged else ""
     typer.echo(f"{sound} of {len(findings)} kernels are sound in {cache.directory()}{rebuilt}")
     raise typer.Exit(1 if damaged else 0)
+
+
+def _dtype(made: Mapping[str, Any]) -> str:
+    found = re.search(r"dtype='(\w+)'", str(made.get("problem", "")))
+    return found[1] if found else ""
 
 
 def _size(number: int) -> str:

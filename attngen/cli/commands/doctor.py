@@ -6,12 +6,15 @@ import typer
 
 
 def doctor() -> None:
-    """What attngen finds on this machine, a tiny kernel built and checked, and what to do. Exit code 1 if not ready."""
+    """What this machine offers; builds and checks a tiny kernel.
+
+    Ends with "ready", or with what to do and exit code 1.
+    """
     from attngen.cli.health import examine
 
     report = examine()
     for label, fact in report.facts:
-        typer.echo(f"{label:<18}{fact}")
+        typer.echo(f"{label:<22}{fact}")
     typer.echo("")
     for problem in report.problems:
         typer.echo(f"to do: {problem}")

@@ -24,7 +24,10 @@ def explain(
     device: DeviceOption = "cpu",
     backend: BackendOption = None,
 ) -> None:
-    """What is proven about a spec and chosen for a call: backend, ranges, tiles, FLOPs, bytes. Nothing is built."""
+    """What is proven and chosen for a call: backend, tiles, FLOPs.
+
+    Facts of each mask (ranges, patterns, rows, loads), the work and the traffic, the inputs. Nothing is built.
+    """
     from attngen.cli.problem import kernel_of, sample_of, shape_of
     from attngen.cli.target import resolve
 

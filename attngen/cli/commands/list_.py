@@ -16,7 +16,7 @@ def list_(
         typer.Argument(metavar="[KIND]", help="mechanisms, masks, scores, normalizers or weights.", show_default=False),
     ] = None,
 ) -> None:
-    """The mechanisms, masks, scores, normalizers and weights of the library, a line each."""
+    """What the library holds: mechanisms, masks, scores, normalizers."""
     from attngen.cli.library import KINDS, entries, signature, summary
 
     if kind is not None and kind not in KINDS:

@@ -22,7 +22,7 @@ def show(
     png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write a PNG.", show_default=False)] = None,
     svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write an SVG.", show_default=False)] = None,
 ) -> None:
-    """The mask as a picture, drawn from tile classes: text, PNG or SVG, for any number of tokens."""
+    """Draw the mask: text, PNG or SVG, for any number of tokens."""
     from attngen import draw
     from attngen.cli.problem import shape_of
     from attngen.cli.target import resolve
@@ -38,10 +38,10 @@ def show(
         options |= {"n_b": known.b, "n_h": known.hq}
     elif size is not None:
         n_q, n_k = _size(size)
-    for path, make in ((png, lambda: draw.png(target.spec, n_q, n_k, **options)),
-                       (svg, lambda: draw.svg(target.spec, n_q, n_k, **options).encode())):  # fmt: skip
-        if path is not None:
-            _write(path, make())
+    if png is not None:
+        _write(png, draw.png(target.spec, n_q, n_k, **options))
+    if svg is not None:
+        _write(svg, draw.svg(target.spec, n_q, n_k, **options).encode())
     if png is None and svg is None:
         typer.echo(draw.ascii(target.spec, n_q, n_k, **options))
 

@@ -18,7 +18,10 @@ def verify(
     backend: BackendOption = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer shapes, and no torch.compile.")] = False,
 ) -> None:
-    """Every property of a spec against the float64 oracle, a line for each check. Exit code 1 when one fails."""
+    """Check every property of a spec against the float64 oracle.
+
+    A line for each check, with its figures. Exit code 1 when one fails.
+    """
     from attngen.cli.problem import checked_device, kernel_of, shape_of
     from attngen.cli.target import resolve
     from attngen.verification import verify as run

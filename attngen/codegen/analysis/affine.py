@@ -1,7 +1,7 @@
 """The affine normal form of an integer expression: constant + sum of coefficient * atom.
 
-Terms that two expressions share cancel in it, which is what makes `q - kv` on a tile exact. An atom is a symbol, a load, or
-an operator that is not affine, its arguments in normal form themselves. `x % c` is an atom of its own, or, with
+Terms that two expressions share cancel in it, which makes `q - kv` on a tile exact. An atom is a symbol, a load, or an
+operator that is not affine, its arguments in normal form themselves. `x % c` is an atom of its own, or, with
 `expand`, the sum x - c * (x // c): each form decides comparisons that the other does not.
 """
 

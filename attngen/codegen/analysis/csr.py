@@ -15,8 +15,8 @@ from attngen.codegen.analysis.tiles import TileClass
 class Table:
     """Segments of query tile i: offsets[i] .. offsets[i + 1] - 1, in ascending order, disjoint.
 
-    A segment is the keys begin <= kv < end; `begin` is a multiple of the key tile, and so is `end` unless it is n_k. Keys
-    in no segment are invisible to the tile; in a `full` segment every query sees every key.
+    A segment is the keys begin <= kv < end; `begin` is a multiple of the key tile, and so is `end` unless it is n_k.
+    Keys in no segment are invisible to the tile; in a `full` segment every query sees every key.
     """
 
     offsets: NDArray[np.int64]
@@ -26,8 +26,7 @@ class Table:
 
     def same(self, other: Table) -> bool:
         """Whether two tables hold the same segments."""
-        mine, theirs = (self.offsets, self.begin, self.end, self.full), (other.offsets, other.begin, other.end, other.full)
-        return all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+        return all(np.array_equal(getattr(self, f), getattr(other, f)) for f in ("offsets", "begin", "end", "full"))
 
 
 def table(row: Ints, begin: Ints, end: Ints, kind: NDArray[np.int8], rows: int, tile_k: int, n_k: int) -> Table:
@@ -44,5 +43,5 @@ def table(row: Ints, begin: Ints, end: Ints, kind: NDArray[np.int8], rows: int, 
     ends = np.append(starts[1:], True) if len(row) else starts
     offsets = np.zeros(rows + 1, np.int64)
     np.cumsum(np.bincount(row[starts], minlength=rows), out=offsets[1:])
-    last = np.minimum(end[ends] * tile_k, n_k)
-    return Table(offsets, (begin[starts] * tile_k).astype(np.int32), last.astype(np.int32), kind[starts] == TileClass.ALWAYS)
+    first, last = begin[starts] * tile_k, np.minimum(end[ends] * tile_k, n_k)
+    return Table(offsets, first.astype(np.int32), last.astype(np.int32), kind[starts] == TileClass.ALWAYS)

@@ -26,8 +26,8 @@ ASSUMPTION_DEPTH = 2
 class Evaluator:
     """Evaluates expressions over boxes.
 
-    `symbols` gives the range of each symbol, one array element per box. `loads` bounds tensor elements. `assumptions` are
-    affine forms known to be >= 0 in every box; they tighten integer bounds.
+    `symbols` gives the range of each symbol, one array element per box. `loads` bounds tensor elements. `assumptions`
+    are affine forms known to be >= 0 in every box; they tighten integer bounds.
     """
 
     def __init__(

@@ -1,10 +1,12 @@
 """The least and the greatest value of an expression over a query tile, as expressions in the ends of the tile.
 
-They use monotonicity only, so they are exact where each query symbol enters monotonically and bounds otherwise. None means
-that no bound is known (an element of a tensor indexed by the query).
+They use monotonicity only, so they are exact where each query symbol enters monotonically and bounds otherwise. None
+means that no bound is known (an element of a tensor indexed by the query).
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from attngen.codegen.analysis import build
 from attngen.codegen.analysis.affine import Affine, affine
@@ -165,3 +167,31 @@ def comparisons(name: str, difference: Affine, negate: bool = False) -> tuple[st
             return "and", [difference, -difference]
         case _:
             return "or", [difference + 1, -difference + 1]
+
+
+def restricted(e: Expr, negate: bool, frame: Frame) -> Frame:
+    """The frame of the queries of the tile that meet a condition: its ends move where the condition bounds a query."""
+    match e:
+        case Op(name="not", args=(a,)):
+            return restricted(a, not negate, frame)
+        case Op(name="and" | "or", args=(a, b)) if (e.name == "and") != negate:
+            return restricted(b, negate, restricted(a, negate, frame))
+        case Op(name="lt" | "le" | "gt" | "ge" | "eq" | "ne", args=(a, b)) if {a.type, b.type} <= {"int"}:
+            join, forms = comparisons(e.name, affine(a) - affine(b), negate)
+            for form in forms if join == "and" else []:
+                frame = _bounded(form, frame)
+    return frame
+
+
+def _bounded(form: Affine, frame: Frame) -> Frame:
+    """The frame of the queries with form <= 0, where the form is c * query + something that is the same for all."""
+    varying = [(atom, c) for atom, c in form.terms if depends_on(atom, QUERIES)]
+    match varying:
+        case [(Sym(name=name) as q, int(c))] if name in frame.first:
+            rest = form.without(q)
+            end = affine(op("floordiv", (-rest if c > 0 else rest).expr(), abs(c)))
+            if c > 0:
+                return replace(frame, last={**frame.last, name: build.least(frame.last[name], end.expr())})
+            return replace(frame, first={**frame.first, name: build.greatest(frame.first[name], (-end).expr())})
+        case _:
+            return frame

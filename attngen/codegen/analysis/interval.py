@@ -1,7 +1,7 @@
 """Interval arithmetic over many boxes at once, in numpy.
 
-An `Interval` is a pair of arrays of inclusive bounds. Integers are int64 and saturate: a bound at or beyond 2**61 counts as
-unbounded. Floats are float64, rounded outward to float32 after every operation, so that the bounds hold for an
+An `Interval` is a pair of arrays of inclusive bounds. Integers are int64 and saturate: a bound at or beyond 2**61
+counts as unbounded. Floats are float64, rounded outward to float32 after every operation, so that the bounds hold for an
 evaluation in either precision. `nan` says where the value may be NaN; the bounds speak of the other values.
 """
 

@@ -1,7 +1,7 @@
 """Small proofs about loop bounds: is one expression at most another, whatever the lengths are?
 
-Known facts: 0 <= q_first <= q_last <= n_q - 1 (in a row: 0 <= q <= n_q - 1), every size, b, h and key position is >= 0, and
-y - (c - 1) <= c * (y // c) <= y. Nothing is known about loads.
+Known facts: 0 <= q_first <= q_last <= n_q - 1 (in a row: 0 <= q <= n_q - 1), every size, b, h and key position is >= 0,
+and y - (c - 1) <= c * (y // c) <= y. Nothing is known about loads.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Closed-form key ranges of a query tile: loop bounds that a kernel computes itself, from lengths and scalars of the call.
+"""Closed-form key ranges of a query tile: loop bounds that a kernel computes from lengths and scalars of the call.
 
 `outer` covers every key that some query of the tile sees; a key tile inside one interval of `inner` is seen by all of
 them. Both are written over b, h, q_first, q_last (clipped to n_q - 1), sizes, run-time scalars and tensors indexed by b
@@ -8,6 +8,7 @@ and h.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from attngen.codegen.analysis import build, regions
@@ -18,6 +19,8 @@ from attngen.codegen.analysis.regions import Part
 from attngen.codegen.analysis.solve import Solver
 from attngen.ir.expr import Expr, Op, const, load, loads, op, substitute, sym, symbols
 from attngen.ir.nodes import Grid, Paged, Sequence, Space
+
+SEQUENCE = Sequence()
 
 
 class Range(NamedTuple):
@@ -57,7 +60,8 @@ def whole_mask(mask: Expr, space: Space) -> Expr:
     return mask
 
 
-def closed_form(mask: Expr, space: Space = Sequence()) -> Ranges | None:
+@lru_cache(maxsize=512)
+def closed_form(mask: Expr, space: Space = SEQUENCE) -> Ranges | None:
     """The key ranges of a query tile, or None where a block table gives a tighter schedule.
 
     That is so where the mask loads data by query or key, or where a condition was given up and nothing else restricts
@@ -143,7 +147,8 @@ def _axes(mask: Expr, space: Grid) -> tuple[AxisRanges, ...]:
     return tuple(found)
 
 
-def visible_count(mask: Expr, space: Space = Sequence()) -> Expr | None:
+@lru_cache(maxsize=512)
+def visible_count(mask: Expr, space: Space = SEQUENCE) -> Expr | None:
     """How many keys a row sees, over b, h, q (or q[i]), sizes and loads; None where that has no closed form."""
     mask = whole_mask(mask, space)
     if isinstance(space, Grid):

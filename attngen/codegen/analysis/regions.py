@@ -40,7 +40,8 @@ Region = tuple[Part, ...]
 def intersection(a: Region, b: Region) -> Region:
     """The keys in both."""
     parts = [
-        Part(build.greatest(x.lo, y.lo), build.least(x.hi, y.hi), build.both(x.guard, y.guard)) for x, y in product(a, b)
+        Part(build.greatest(x.lo, y.lo), build.least(x.hi, y.hi), build.both(x.guard, y.guard))
+        for x, y in product(a, b)
     ]
     return _pruned(parts)
 

@@ -1,7 +1,7 @@
 """Schedules: which keys each query tile visits, and which of them need no mask.
 
-From closed-form ranges where the mask has them, else by bisecting the key range of every query tile level by level: only
-nodes that are sometimes visible are split. The work is O(N + visited tiles), never N x N.
+From closed-form ranges where the mask has them, else by bisecting the key range of every query tile level by level:
+only nodes that are sometimes visible are split. The work is O(N + visited tiles), never N x N.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Patterns:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Totals over all batches and heads. Tiles are tile_q x tile_k; the visible fraction of q x kv lies in [least, most]."""
+    """Totals over all batches and heads; the visible fraction of all (q, kv) lies between the two bounds."""
 
     tiles: int
     visited: int
@@ -206,8 +206,8 @@ class _Builder:
         row = np.arange(self.rows, dtype=np.int64)
         first = row * self.tile[0]
         last = np.minimum(first + self.tile[0], self.sizes.n_q) - 1
-        symbols_ = size_symbols(self.sizes, self.b, self.h) | {"q_first": ints(first, first), "q_last": ints(last, last)}
-        values = Evaluator(symbols_, self.loads)
+        sizes = size_symbols(self.sizes, self.b, self.h)
+        values = Evaluator(sizes | {"q_first": ints(first, first), "q_last": ints(last, last)}, self.loads)
         outer = [self._rounded(values, r, True) for r in ranges.outer]
         inner = [self._rounded(values, r, False) for r in ranges.inner]
         if not outer:

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 from attngen.codegen.analysis import build, regions
 from attngen.codegen.analysis.affine import Affine, affine
-from attngen.codegen.analysis.extremes import comparisons, condition, extreme
+from attngen.codegen.analysis.extremes import comparisons, condition, extreme, restricted
 from attngen.codegen.analysis.frame import KEYS, QUERIES, Frame, depends_on
 from attngen.codegen.analysis.regions import Part, Region
 from attngen.ir.expr import Const, Expr, Op, Sym, op
 
 DENSE_RESIDUE = 64
 """A residue condition with a modulus up to this size leaves no tile empty, so a table gains nothing."""
+
+
+Signed = tuple[Expr, bool]
+"""A mask, and whether it is negated."""
 
 
 class Solver:
@@ -40,15 +44,14 @@ class Solver:
             case Op(name="not", args=(a,)):
                 return self.solve(a, not negate)
             case Op(name="and" | "or", args=(a, b)):
-                x, y = self.solve(a, negate), self.solve(b, negate)
-                return self._intersection(x, y) if (e.name == "and") != negate else self._union(x, y)
+                return self._joined((a, negate), (b, negate), conjunction=(e.name == "and") != negate)
             case Op(name="where", args=(c, a, b)):
-                return self._choice(c, self.solve(a, negate), self.solve(b, negate))
+                return self._choice(c, (a, negate), (b, negate))
             case Op(name="xor", args=(a, b)):
-                return self._choice(a, self.solve(b, not negate), self.solve(b, negate))
+                return self._choice(a, (b, not negate), (b, negate))
             case Op(name="eq" | "ne", args=(a, b)) if a.type == b.type == "bool":
                 negate = negate != (e.name == "ne")
-                return self._choice(a, self.solve(b, negate), self.solve(b, not negate))
+                return self._choice(a, (b, negate), (b, not negate))
             case Op(name="to_bool", args=(a,)) if a.type == "bool":
                 return self.solve(a, negate)
             case Op(name="to_bool", args=(a,)) if a.type == "int":
@@ -75,12 +78,38 @@ class Solver:
             return max(a, b, key=len) if self.every else self._all
         return regions.union(a, b)
 
-    def _choice(self, c: Expr, a: Region, b: Region) -> Region:
-        """(c and a) or (not c and b) for some query; (not c or a) and (c or b) for every one, which is tighter there."""
-        yes, no = self.solve(c), self.solve(c, True)
-        if self.every and not self.frame.of_a_row:
-            return self._intersection(self._union(no, a), self._union(yes, b))
-        return self._union(self._intersection(yes, a), self._intersection(no, b))
+    def _joined(self, a: Signed, b: Signed, conjunction: bool) -> Region:
+        """a and b, or a or b.
+
+        For some query, `condition and b` asks b only of the queries that meet the condition; for every query,
+        `condition or b` asks it only of those that do not. A condition inside the other side is brought up first:
+        x or (condition and y) => (x or condition) and (x or y), and likewise for some query.
+        """
+        if conjunction == self.every or self.frame.of_a_row:
+            return self._meet_or_join(self.solve(*a), self.solve(*b), conjunction)
+        for x, y in ((a, b), (b, a)):
+            if not depends_on(x[0], KEYS):
+                rest = self._within(x if conjunction else (x[0], not x[1])).solve(*y)
+                return self._meet_or_join(self.solve(*x), rest, conjunction)
+        for x, y in ((a, b), (b, a)):
+            parts = _parts(y, conjunction=not conjunction)
+            if len(parts) > 1 and any(not depends_on(p, KEYS) and depends_on(p, QUERIES) for p, _ in parts):
+                found = [self._joined(x, part, conjunction) for part in parts]
+                return self._meet_or_join(found[0], found[1], not conjunction)
+        return self._meet_or_join(self.solve(*a), self.solve(*b), conjunction)
+
+    def _choice(self, c: Expr, a: Signed, b: Signed) -> Region:
+        """c ? a : b, written (c and a) or (not c and b) for some query, (not c or a) and (c or b) for every one."""
+        conjunction = not self.every or self.frame.of_a_row
+        first = self._joined((c, not conjunction), a, conjunction)
+        return self._meet_or_join(first, self._joined((c, conjunction), b, conjunction), not conjunction)
+
+    def _meet_or_join(self, a: Region, b: Region, conjunction: bool) -> Region:
+        return self._intersection(a, b) if conjunction else self._union(a, b)
+
+    def _within(self, c: Signed) -> Solver:
+        """The solver for the queries of the tile that meet a condition."""
+        return _Part(self, restricted(*c, self.frame))
 
     # --- comparisons --------------------------------------------------------------------------------------------------
 
@@ -195,6 +224,30 @@ class Solver:
     def _is_fixed(self, e: Expr) -> bool:
         """Whether a divisor or factor is the same for every key and, on a tile, for every query."""
         return not depends_on(e, KEYS if self.frame.of_a_row else KEYS | QUERIES)
+
+
+class _Part(Solver):
+    """A solver for part of a tile, which notes what it gives up with the whole."""
+
+    def __init__(self, whole: Solver, frame: Frame) -> None:
+        super().__init__(frame, whole.every)
+        self._whole = whole
+
+    def solve(self, e: Expr, negate: bool = False) -> Region:
+        found = super().solve(e, negate)
+        self._whole.opaque |= self.opaque
+        self._whole.inexact |= self.inexact
+        return found
+
+
+def _parts(e: Signed, conjunction: bool) -> list[Signed]:
+    """The two sides of a conjunction (or disjunction), or the mask itself."""
+    inner, negate = e
+    while isinstance(inner, Op) and inner.name == "not":
+        inner, negate = inner.args[0], not negate
+    if isinstance(inner, Op) and inner.name in ("and", "or") and ((inner.name == "and") != negate) == conjunction:
+        return [(side, negate) for side in inner.args]
+    return [e]
 
 
 def _quotient(form: Affine, by: int) -> Affine:

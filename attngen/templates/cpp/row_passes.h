@@ -96,41 +96,50 @@ ATTNGEN_INLINE void store_weights(NumberWords, real* row, int j, vf p) { store(r
 ATTNGEN_INLINE void store_weights(PairWords, real* row, int j, vf p) { store((bf16*)row + j, p); }
 #endif
 
-// Second pass (the only one without an anchor): weights, row mass, count of keys. With `visible`, 0 / 1 weights for
-// the sum of the visible values are stored there.
+// Second pass (the only one without an anchor) over one row: weights, row mass, count of keys. With `visible`, 0 / 1
+// weights for the sum of the visible values are stored there.
+template <bool PARTIAL, bool HUGE, class B, class KS, class Words, int QT, int KT>
+ATTNGEN_INLINE void weigh_row(RowState<B, QT>& state, int r, real* const* scores, const TileKeys& t, real* visible) {
+  const typename B::Row& row = state.row[r];
+  real* s = scores[0] + (long)r * KT;
+  vf mass = {}, count = {};
+  const real anchor = state.anchor[r] == -INF ? 0 : state.anchor[r];
+  const vf slope = splat(state.slope[r]), offset = splat(state.offset[r]);
+  for (int j = t.begin; j < t.end; j += W) {
+    vf core, p;
+    Keys keys;
+    if constexpr (!B::anchored || KS::weighted) keys = keys_at<PARTIAL, KS>(row, t, j);
+    if constexpr (B::anchored)
+      core = load(s + j);
+    else
+      core = core_score<PARTIAL, B, KS>(row, keys, scores, (long)r * KT + j);
+    const vb live = vb(core != -INF);  // masked, or absent because the score program says so
+    if constexpr (B::affine_exp2) {
+      vf x = HUGE ? (core - anchor) * slope - (real)(B::adjust * LOG2E) : fma(core, slope, -offset);
+      p = exp2_nonpositive(x);
+      mass += p;
+    } else {
+      p = select(live, B::phi(row, core, anchor), vf{});
+      if constexpr (B::has_mass) mass += B::psi_is_phi ? p : select(live, B::psi(row, core, anchor), vf{});
+    }
+    if constexpr (B::counts) count += select(live, splat((real)1), vf{});
+    if constexpr (B::sums_values) store_weights(Words(), visible + (long)r * KT, j, select(live, splat((real)1), vf{}));
+    if constexpr (KS::weighted) p = select(vb(p == 0), p, p * KS::weight(row, keys));
+    store_weights(Words(), s, j, p);
+  }
+  if constexpr (B::has_mass) state.mass[r] = B::anchored ? state.mass[r] * state.factor[r] + mass : state.mass[r] + mass;
+  if constexpr (B::counts) state.count[r] += count;
+}
+
 template <bool PARTIAL, class B, class KS, class Words, int QT, int KT>
 static inline void weight_pass(RowState<B, QT>& state, int rows, real* const* scores, const TileKeys& t, real* visible) {
   for (int r = 0; r < rows; r++) {
-    const typename B::Row& row = state.row[r];
-    real* s = scores[0] + (long)r * KT;
-    vf mass = {}, count = {};
-    const real anchor = state.anchor[r] == -INF ? 0 : state.anchor[r];
-    const vf slope = splat(state.slope[r]), offset = splat(state.offset[r]);
-    const bool huge = B::affine_exp2 && is_huge(state.offset[r]);
-    for (int j = t.begin; j < t.end; j += W) {
-      vf core, p;
-      Keys keys;
-      if constexpr (!B::anchored || KS::weighted) keys = keys_at<PARTIAL, KS>(row, t, j);
-      if constexpr (B::anchored)
-        core = load(s + j);
-      else
-        core = core_score<PARTIAL, B, KS>(row, keys, scores, (long)r * KT + j);
-      const vb live = vb(core != -INF);  // masked, or absent because the score program says so
-      if constexpr (B::affine_exp2) {
-        vf x = __builtin_expect(huge, 0) ? (core - anchor) * slope - (real)(B::adjust * LOG2E) : fma(core, slope, -offset);
-        p = exp2_nonpositive(x);
-        mass += p;
-      } else {
-        p = select(live, B::phi(row, core, anchor), vf{});
-        if constexpr (B::has_mass) mass += B::psi_is_phi ? p : select(live, B::psi(row, core, anchor), vf{});
+    if constexpr (B::affine_exp2)
+      if (__builtin_expect(is_huge(state.offset[r]), 0)) {
+        weigh_row<PARTIAL, true, B, KS, Words, QT, KT>(state, r, scores, t, visible);
+        continue;
       }
-      if constexpr (B::counts) count += select(live, splat((real)1), vf{});
-      if constexpr (B::sums_values) store_weights(Words(), visible + (long)r * KT, j, select(live, splat((real)1), vf{}));
-      if constexpr (KS::weighted) p = select(vb(p == 0), p, p * KS::weight(row, keys));
-      store_weights(Words(), s, j, p);
-    }
-    if constexpr (B::has_mass) state.mass[r] = B::anchored ? state.mass[r] * state.factor[r] + mass : state.mass[r] + mass;
-    if constexpr (B::counts) state.count[r] += count;
+    weigh_row<PARTIAL, false, B, KS, Words, QT, KT>(state, r, scores, t, visible);
   }
 }
 

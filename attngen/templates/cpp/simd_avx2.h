@@ -80,16 +80,19 @@ ATTNGEN_INLINE void multiply_wide(vi a, vi b, vi& high, vi& low) {
 // Rows become columns.
 ATTNGEN_INLINE void transpose(vf (&r)[W]) {
   __m256 t[8], u[8];
+#pragma GCC unroll 16
   for (int i = 0; i < 8; i += 2) {
     t[i] = _mm256_unpacklo_ps(__m256(r[i]), __m256(r[i + 1]));
     t[i + 1] = _mm256_unpackhi_ps(__m256(r[i]), __m256(r[i + 1]));
   }
+#pragma GCC unroll 16
   for (int i = 0; i < 8; i += 4) {
     u[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
     u[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
     u[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
     u[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
   }
+#pragma GCC unroll 16
   for (int i = 0; i < 4; i++) {
     r[i] = vf(_mm256_permute2f128_ps(u[i], u[i + 4], 0x20));
     r[i + 4] = vf(_mm256_permute2f128_ps(u[i], u[i + 4], 0x31));

@@ -78,16 +78,19 @@ ATTNGEN_INLINE void multiply_wide(vi a, vi b, vi& high, vi& low) {
 // Rows become columns: 4 x 4 blocks within 128-bit lanes, then the lanes.
 ATTNGEN_INLINE void transpose(vf (&r)[W]) {
   __m512 t[16], u[16];
+#pragma GCC unroll 16
   for (int i = 0; i < 16; i += 2) {
     t[i] = _mm512_unpacklo_ps(__m512(r[i]), __m512(r[i + 1]));
     t[i + 1] = _mm512_unpackhi_ps(__m512(r[i]), __m512(r[i + 1]));
   }
+#pragma GCC unroll 16
   for (int i = 0; i < 16; i += 4) {
     u[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
     u[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
     u[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
     u[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
   }
+#pragma GCC unroll 16
   for (int i = 0; i < 4; i++) {
     __m512 a = _mm512_shuffle_f32x4(u[i], u[i + 4], 0x88), b = _mm512_shuffle_f32x4(u[i + 8], u[i + 12], 0x88);
     __m512 c = _mm512_shuffle_f32x4(u[i], u[i + 4], 0xdd), d = _mm512_shuffle_f32x4(u[i + 8], u[i + 12], 0xdd);

@@ -11,16 +11,19 @@ from attngen.codegen.analysis import Sizes
 from attngen.ir.expr import Const, Expr, Load, Op, Sym
 from attngen.ir.nodes import Grid, Sequence, Space
 
+SEQUENCE = Sequence()
 BINARY = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "floordiv": np.floor_divide, "mod": np.mod,
-    "minimum": np.minimum, "maximum": np.maximum, "truediv": np.true_divide, "shl": np.left_shift, "shr": np.right_shift,
+    "minimum": np.minimum, "maximum": np.maximum, "truediv": np.true_divide,
+    "shl": np.left_shift, "shr": np.right_shift,
     "bit_and": np.bitwise_and, "bit_or": np.bitwise_or, "bit_xor": np.bitwise_xor, "pow": np.power,
     "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal,
     "and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor,
 }  # fmt: skip
 UNARY = {
     "neg": np.negative, "abs": np.abs, "sign": np.sign, "relu": lambda x: np.maximum(x, 0), "not": np.logical_not,
-    "bit_not": np.invert, "exp": np.exp, "sqrt": np.sqrt, "log": np.log, "tanh": np.tanh, "floor": np.floor, "ceil": np.ceil,
+    "bit_not": np.invert, "exp": np.exp, "sqrt": np.sqrt, "log": np.log, "tanh": np.tanh,
+    "floor": np.floor, "ceil": np.ceil,
     "round": np.rint, "rsqrt": lambda x: 1 / np.sqrt(x), "sin": np.sin, "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
 }  # fmt: skip
 
@@ -84,7 +87,9 @@ def positions(space: Space, sizes: Sizes) -> dict[str, Any]:
     return result
 
 
-def visible(mask: Expr, sizes: Sizes, arrays: Mapping[str, Any], space: Space = Sequence(), real: type = np.float64) -> Any:
+def visible(
+    mask: Expr, sizes: Sizes, arrays: Mapping[str, Any], space: Space = SEQUENCE, real: type = np.float64
+) -> Any:
     """The mask as a bool array (b, h, q, kv)."""
     found = evaluate(mask, positions(space, sizes), arrays, real)
     return np.broadcast_to(found, (sizes.n_b, sizes.n_h, sizes.n_q, sizes.n_k))

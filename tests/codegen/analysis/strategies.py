@@ -15,6 +15,14 @@ from attngen.ir.nodes import Grid, Sequence, Space
 
 ORDERS = st.sampled_from(["lt", "le", "gt", "ge", "eq", "ne"])
 SMALL = st.integers(-6, 24)
+INT_KINDS = (
+    *("add", "sub", "sub", "sub", "div", "mod", "mul", "pair", "extreme", "abs", "where", "shift", "bit", "bool"),
+    *("unary", "scalar"),
+)
+FLOAT_BINARY = ("add", "sub", "mul", "truediv", "minimum", "maximum", "floordiv", "mod")
+FLOAT_UNARY = (
+    *("exp", "sqrt", "log", "tanh", "floor", "ceil", "round", "neg", "abs", "relu", "sign", "rsqrt", "sin", "sigmoid"),
+)
 DIVISORS = st.sampled_from([1, 2, 3, 4, 5, 8, 16, -1, -3, -4])
 
 
@@ -54,7 +62,7 @@ def ints(draw: st.DrawFn, space: Space, data: bool, depth: int) -> Expr:
     if depth <= 0 or draw(st.integers(0, 4)) == 0:
         return draw(leaves(space, data))
     inner = ints(space, data, depth - 1)
-    match draw(st.sampled_from("add sub sub sub div mod mul pair extreme abs where shift bit bool unary scalar".split())):
+    match draw(st.sampled_from(INT_KINDS)):
         case "add" | "sub" as name:
             return op(name, draw(inner), draw(inner))
         case "div":
@@ -97,15 +105,13 @@ def floats(draw: st.DrawFn, space: Space, data: bool, depth: int) -> Expr:
             )
         )
     inner = floats(space, data, depth - 1)
-    match draw(st.sampled_from("cast cast cast binary binary unary where".split())):
+    match draw(st.sampled_from(["cast", "cast", "cast", "binary", "binary", "unary", "where"])):
         case "cast":
             return op("to_float", draw(ints(space, data, depth - 1)))
         case "binary":
-            name = draw(st.sampled_from("add sub mul truediv minimum maximum floordiv mod".split()))
-            return op(name, draw(inner), draw(inner))
+            return op(draw(st.sampled_from(FLOAT_BINARY)), draw(inner), draw(inner))
         case "unary":
-            name = draw(st.sampled_from("exp sqrt log tanh floor ceil round neg abs relu sign rsqrt sin sigmoid".split()))
-            return op(name, draw(inner))
+            return op(draw(st.sampled_from(FLOAT_UNARY)), draw(inner))
         case _:
             return op("where", draw(bools(space, data, depth - 2)), draw(inner), draw(inner))
 
