@@ -67,7 +67,7 @@ class Kernel:
         """The inputs of this call: captured ones read anew, the others from the keyword arguments."""
         rest = dict(given) if given else given
         tensors = [_take(name, binding, rest) for name, binding in self._tensors]
-        ints = [int(_take(name, binding, rest)) for name, binding in self._ints]
+        ints = [_int(name, _take(name, binding, rest)) for name, binding in self._ints]
         floats = [float(_take(name, binding, rest)) for name, binding in self._floats]
         if rest:
             self._refuse_names(rest)
@@ -116,6 +116,12 @@ def _take(name: str, binding: Any, given: dict[str, Any]) -> Any:
     if binding is None:
         raise InputError(f"{name}: this spec needs it as a keyword argument: kernel(q, k, v, {name}=...)")
     return binding.fetch()
+
+
+def _int(name: str, value: Any) -> Any:
+    if not -(2**63) <= value < 2**63:
+        raise InputError(f"{name}: got {value}; run-time integers have 64 bits")
+    return value
 
 
 def refuse_gradients(tensors: tuple[Tensor, ...]) -> None:

@@ -16,14 +16,20 @@ AutotuneMode = Literal["off", "cached", "quick", "full"]
 class Settings:
     """What the environment asks for. Read afresh by `current()`, so tests and notebooks can change it."""
 
-    cache_dir: Path | None = field(default=None, metadata={"help": "where built kernels live (default: the user's cache directory)"})
+    cache_dir: Path | None = field(
+        default=None, metadata={"help": "where built kernels live (default: the user's cache directory)"}
+    )
     log: str = field(default="WARNING", metadata={"help": "level of the logger `attngen`: DEBUG, INFO, WARNING, ERROR"})
     backend: str | None = field(default=None, metadata={"help": "use only this backend: cpu, triton, cuda, reference"})
     autotune: AutotuneMode = field(default="cached", metadata={"help": "off, cached, quick or full"})
-    disable_jit: bool = field(default=False, metadata={"help": "1: never compile; a kernel that is not in the cache is an error"})
+    disable_jit: bool = field(
+        default=False, metadata={"help": "1: never compile; a kernel that is not in the cache is an error"}
+    )
     debug: frozenset[str] = field(default=frozenset(), metadata={"help": "print stages: ir,passes,source"})
     cxx: str | None = field(default=None, metadata={"help": "the C++ compiler (default: $CXX, g++, clang++)"})
-    isa: str | None = field(default=None, metadata={"help": "force an instruction set: avx512_bf16, avx512, avx2, portable"})
+    isa: str | None = field(
+        default=None, metadata={"help": "force an instruction set: avx512_bf16, avx512, avx2, portable"}
+    )
 
 
 CHOICES: dict[str, tuple[str, ...]] = {

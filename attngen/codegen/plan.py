@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attngen.codegen.analysis import Ranges, closed_form, visible_count
+from attngen.codegen.derive.fold import fold_int
 from attngen.codegen.derive.positive import is_positive
 from attngen.codegen.derive.shift import degree
 from attngen.codegen.problem import Problem
 from attngen.errors import SpecError
 from attngen.ir.expr import Const, Expr, Sym, const, op, substitute, sym, symbols
-from attngen.ir.nodes import Branch, Dot, KeySet, Space, Spec, View
+from attngen.ir.nodes import Branch, Concat, Dot, KeySet, Space, Spec, View
 from attngen.ir.normalizer import Normalizer, Streaming
 
 
@@ -84,8 +85,8 @@ def make_plan(spec: Spec, problem: Problem) -> Plan:
     """Derives the plan of a verified spec; raises `SpecError` where widths of views do not fit together."""
     branches = tuple(_branch(branch, spec.space, problem) for branch in spec.branches)
     widths = [branch.width for branch in branches]
-    from attngen.ir.nodes import Concat
-
+    if len(set(widths)) > 1 and not isinstance(spec.combine, Concat):
+        raise SpecError(f"the branches have widths {widths}; they are added, so they must be equal")
     width = sum(widths) if isinstance(spec.combine, Concat) else widths[0]
     return Plan(spec, problem, branches, width)
 
@@ -175,8 +176,6 @@ def _dot(dot: Dot, problem: Problem) -> DotPlan:
 
 def value_extent(view: View, problem: Problem) -> tuple[int, int]:
     """First and past-the-last element of the head dimension that a view reads."""
-    from attngen.codegen.derive.fold import fold_int
-
     width = problem.operand(view.tensor).width
     start = 0 if view.start is None else fold_int(view.start, {"d": width})
     stop = width if view.stop is None else fold_int(view.stop, {"d": width})

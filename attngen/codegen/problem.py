@@ -10,7 +10,8 @@ Dtype = Literal["fp64", "fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """A tensor as a kernel sees it: element type (torch's name, without the prefix), rank, width of the last axis."""
+    """A tensor as a kernel sees it: element type (torch's name, without the prefix), rank, and the width of the last axis
+    where a view or a projection reads it (0 otherwise: other extents are run-time)."""
 
     name: str
     dtype: str

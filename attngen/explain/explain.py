@@ -38,7 +38,7 @@ def explain(
     config = choose(plan, backend)
     names = [i.name for i in (*engine.tensor_inputs, *engine.int_inputs, *engine.float_inputs)]
     values: dict[str, Any] = dict(zip(names, (*tensors, *scalars), strict=True))
-    sizes = engine.sizes(q, k, v)
+    sizes = engine.sizes(q, k, v, tensors)
     n_k = values[spec.space.table].shape[1] * spec.space.page if isinstance(spec.space, Paged) else sizes.n_k
     operands = {"q": q, "k": k, "v": v, **values}
     tile = (config.query_tile, config.key_tile) if hasattr(config, "query_tile") else None

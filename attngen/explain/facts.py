@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attngen.codegen.analysis import Arrays, Ranges, Sizes, patterns, schedule
+from attngen.codegen.analysis.rows import Facts, rows_are_safe
 from attngen.codegen.plan import BranchPlan, KeySetPlan, Plan
 from attngen.draw.cells import cells
 from attngen.draw.counts import Counts, counts
@@ -78,7 +79,7 @@ def _facts(
         visited=_ranges(keyset.ranges, "outer"),
         full=_ranges(keyset.ranges, "inner"),
         patterns=_patterns(depends.b, depends.h, count),
-        rows=_rows(keyset, known if closed else []),
+        rows=_rows(keyset, setting, sizes, known if closed else []),
         pairs=(least * times, most * times),
         row_keys=(min(c.fewest for c in known), max(c.most for c in known)) if closed else None,
         loads=load_classes(branch, keyset),
@@ -124,14 +125,20 @@ def _patterns(by_batch: bool, by_head: bool, distinct: int) -> str:
     return f"the mask depends on the {by}; {distinct} distinct"
 
 
-def _rows(keyset: KeySetPlan, known: list[Counts]) -> str:
+def _rows(keyset: KeySetPlan, setting: Setting, sizes: Sizes, known: list[Counts]) -> str:
+    space = setting.plan.spec.space
     if not keyset.masked:
-        return "every row sees every key: no guard"
+        return "every row sees every key"
+    if rows_are_safe(keyset.mask, space):
+        safe = "every row sees a key, proven for any lengths"
+    elif sizes.n_q == sizes.n_k and rows_are_safe(keyset.mask, space, Facts(equal=True)):
+        safe = "every row sees a key, proven for equal lengths"
+    else:
+        safe = "a row may see no key: guarded"
     if not known:
-        return "a row may see no key: guarded"
+        return safe
     fewest, most = min(c.fewest for c in known), max(c.most for c in known)
-    seen = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-    return f"a row sees {seen} keys" + (": some see none, guarded" if fewest == 0 else "")
+    return f"{safe}; here {fewest if fewest == most else f'{fewest} to {most}'} keys"
 
 
 def _line(e: Expr) -> str:

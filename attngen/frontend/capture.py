@@ -77,6 +77,7 @@ def _other(tracer: Tracer, value: Any, node: Node) -> Any:
     if id(value) in REPLACED:
         return REPLACED[id(value)]
     if isinstance(value, type):
+        _refuse_gradient_modes(tracer, value)
         home = getattr(value, "__module__", "")
         plain_class = _is_library(home) or issubclass(value, enum.Enum | BaseException)
         return value if plain_class else CapturedObject(tracer, value, node)
@@ -101,9 +102,16 @@ def library(tracer: Tracer, value: Any) -> Any:
         return CapturedModule(tracer, value, Direct(value.__name__, value.__name__, value), True)
     if id(value) in REPLACED:
         return REPLACED[id(value)]
-    if callable(value) and not isinstance(value, type) and not is_intrinsic(value):
+    if isinstance(value, type):
+        _refuse_gradient_modes(tracer, value)
+    elif callable(value) and not is_intrinsic(value):
         return LibraryFunction(tracer, value)
     return value
+
+
+def _refuse_gradient_modes(tracer: Tracer, value: type) -> None:
+    if value.__module__ == "torch.autograd.grad_mode":
+        raise tracer.error(f"torch.{value.__name__}: a score has no stop-gradient; detach the captured tensors instead")
 
 
 def is_intrinsic(value: Any) -> bool:

@@ -14,6 +14,9 @@ from attngen.frontend.refusals import random
 from attngen.frontend.tracer import Tracer
 
 
+AUTOGRAD = "gradients are derived by attngen; call what its forward computes instead of an autograd.Function"
+
+
 class Followed:
     """A user's function to be traced into: the plain function, and what is bound to its first and named parameters."""
 
@@ -71,6 +74,8 @@ def follow(tracer: Tracer, value: Any, node: Node) -> Callable[..., Any]:
     if isinstance(value, FunctionType):
         return Followed(tracer, value)
     if isinstance(value, MethodType):
+        if value.__func__.__module__ == "torch.autograd.function":
+            raise tracer.error(f"{node.text}: {AUTOGRAD}")
         owner = capture(tracer, value.__self__, _self_node(value, node))
         if isinstance(value.__func__, FunctionType):
             return Followed(tracer, value.__func__, (owner,))

@@ -72,7 +72,14 @@ def _on_tensors(
 def _on_constants(tracer: Tracer, function: Any, args: Any, kwargs: Any) -> Any:
     """A call without values under trace: `torch.tensor(0.0)` is a constant, `torch.arange(16)` a table."""
     arguments, keywords = unwrapped_types(without_device(args)), unwrapped_types(without_device(kwargs))
-    result = function(*arguments, **keywords)
+    if (getattr(function, "__module__", None) or "torch").startswith("torch"):
+        import torch
+
+        # Whatever the default device is: constants have to be read.
+        with torch.device("cpu"):
+            result = function(*arguments, **keywords)
+    else:
+        result = function(*arguments, **keywords)
     if not is_array(result):
         return result
     if result.ndim == 0:

@@ -29,6 +29,14 @@ def where(condition: Proxy, x: Proxy, y: Proxy) -> Proxy:
     return Proxy(x.tracer, x.tracer.op("where", condition.expr, x.expr, y.expr))
 
 
+def _cond(condition: Proxy, yes: Spelling, no: Spelling, operands: Any = ()) -> Any:
+    """`torch.cond`: both sides are computed."""
+    found = [condition.lift(side(*operands)) for side in (yes, no)]
+    assert found[0] is not None
+    assert found[1] is not None
+    return where(condition, found[0], found[1])
+
+
 def _rounded(op: str) -> Spelling:
     """floor, ceil, round: integers are what they are."""
     return lambda x: x if x.expr.type == "int" else Proxy(x.tracer, x.tracer.op(op, x.expr))
@@ -166,6 +174,7 @@ FUNCTIONS: dict[str, Spelling] = {
     "hypot": lambda x, y: _direct("sqrt")(x * x + y * y),
     "lerp": lambda x, y, weight: x + weight * (y - x),
     "where": where,
+    "cond": _cond,
     "masked_fill": lambda x, mask, value: where(mask, value, x),
     "heaviside": lambda x, values: where(x == 0, values, (x > 0).cast("float")),
     "lt": lambda x, y: x < y, "le": lambda x, y: x <= y, "gt": lambda x, y: x > y, "ge": lambda x, y: x >= y,

@@ -24,7 +24,7 @@ RESERVED = {symbol.partition("[")[0] for symbol in SYMBOLS} | OPERATORS.keys() |
 
 def is_array(value: Any) -> bool:
     """Whether a value is a tensor or an array, without importing torch."""
-    return hasattr(value, "requires_grad") or type(value).__name__ == "ndarray"
+    return (hasattr(value, "requires_grad") and not isinstance(value, type)) or type(value).__name__ == "ndarray"
 
 
 class TraceAttributeError(TraceError, AttributeError):
@@ -156,12 +156,14 @@ class Tracer:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Makes this the tracer of the functions that take only numbers."""
+        """Makes this the tracer of the functions that take only numbers; in the end it lets go of captured tensors."""
         token = ACTIVE.set(self)
         try:
             yield
         finally:
             ACTIVE.reset(token)
+            self.clones.clear()
+            self._values.clear()
 
 
 SIGNS = {"and": "&", "or": "|", "xor": "^", "not": "~", "bit_and": "&", "bit_or": "|", "bit_xor": "^", "bit_not": "~"}

@@ -5,12 +5,15 @@ Every message names the argument, what was given and what is allowed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 from attngen.codegen.problem import Dtype
 from attngen.errors import InputError
-from attngen.ir.nodes import Grid, Layout, Paged, Spec
+from attngen.ir.nodes import Grid, Layout, Paged, Spec, View
+from attngen.runtime.heads import result_heads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,42 +59,35 @@ def check_qkv(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> None:
             raise InputError(f"{name}: is on {tensor.device}, but q is on {q.device}; move it there")
 
 
-def call_sizes(spec: Spec, q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Sizes:
-    """The sizes of the call, after checking that q, k and v fit together."""
+def call_sizes(spec: Spec, tensors: Mapping[str, Tensor], layout: Layout) -> Sizes:
+    """The sizes of a call from its viewed tensors (q, k, v, ...), after checking that they fit together."""
     b, h, n, d = AXES[layout]
+    q, k, v = (tensors[name] for name in ("q", "k", "v"))
     n_b = _broadcast("batch", q.shape[b], k.shape[b], v.shape[b])
     if k.shape[n] != v.shape[n] and not isinstance(spec.space, Paged):
         raise InputError(f"v: got {v.shape[n]} keys, but k has {k.shape[n]}; k and v have one length")
-    if q.shape[d] == 0 or k.shape[d] == 0 or v.shape[d] == 0:
-        raise InputError("q, k, v: a head dimension of 0 is not an attention; give at least 1")
-    n_h = q.shape[h]
-    for branch in spec.branches:
-        for keyset in branch.all_keysets():
-            views = [(dot.k, dot.q) for dot in keyset.dots]
-            for key_view, query_view in views:
-                if {key_view.tensor, query_view.tensor} == {"q", "k"} and _whole(key_view) and _whole(query_view):
-                    if q.shape[d] != k.shape[d]:
-                        raise InputError(
-                            f"k: got head dimension {k.shape[d]}, but q has {q.shape[d]}; they must be equal"
-                        )
-    for name, tensor in (("k", k), ("v", v)):
-        heads = tensor.shape[h]
-        if heads == 0 or n_h % heads:
-            if n_h:
-                raise InputError(f"{name}: got {heads} heads, which do not divide the {n_h} heads of q; give a divisor")
+    for name, tensor in tensors.items():
+        if tensor.shape[d] == 0:
+            raise InputError(f"{name}: got head dimension 0; give at least 1")
+    for dot in (dot for branch in spec.branches for keyset in branch.all_keysets() for dot in keyset.dots):
+        one, two = tensors[dot.q.tensor], tensors[dot.k.tensor]
+        if _whole(dot.q) and _whole(dot.k) and one.shape[d] != two.shape[d]:
+            raise InputError(
+                f"{dot.k.tensor}: got head dimension {two.shape[d]}, but {dot.q.tensor} has {one.shape[d]}; "
+                "they must be equal"
+            )
     if isinstance(spec.space, Grid):
-        tokens = 1
-        for size in spec.space.dims:
-            tokens *= size
+        tokens = prod(spec.space.dims)
         for name, tensor in (("q", q), ("k", k)):
             if tensor.shape[n] != tokens:
                 dims = " x ".join(map(str, spec.space.dims))
                 raise InputError(f"{name}: got {tensor.shape[n]} tokens, but the grid {dims} has {tokens}")
+    n_h = result_heads(spec, {name: tensor.shape[h] for name, tensor in tensors.items()})
     return Sizes(n_b, n_h, q.shape[n], k.shape[n])
 
 
-def _whole(view: object) -> bool:
-    return getattr(view, "start", None) is None and getattr(view, "stop", None) is None
+def _whole(view: View) -> bool:
+    return view.start is None and view.stop is None
 
 
 def _broadcast(what: str, *sizes: int) -> int:

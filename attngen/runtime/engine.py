@@ -6,17 +6,23 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from attngen.codegen.backend import Call, Launch
+from attngen.codegen.plan import value_extent
 from attngen.codegen.problem import Operand, Problem
 from attngen.errors import InputError
-from attngen.ir.nodes import Concat, Layout, Spec
+from attngen.ir.nodes import Concat, Layout, Project, Spec
+from attngen.ir.walk import views
 from attngen.pipeline import Compiled, compile_spec
-from attngen.runtime.call import AXES, DTYPES, Sizes, call_sizes, check_qkv, dtype_name
+from attngen.runtime.call import DTYPES, Sizes, call_sizes, check_qkv, dtype_name
 from attngen.runtime.inputs import check_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+
+
+MOST_LAUNCHES = 4096
+"""Sets of shapes that are kept per spec; a program with more of them prepares anew."""
 
 
 @lru_cache(maxsize=512)
@@ -38,6 +44,10 @@ class Engine:
         self.tensor_inputs = tuple(i for i in spec.inputs if i.axes)
         self.int_inputs = tuple(i for i in spec.inputs if not i.axes and i.type != "float")
         self.float_inputs = tuple(i for i in spec.inputs if not i.axes and i.type == "float")
+        self.operands = ("q", "k", "v", *(i.name for i in self.tensor_inputs))
+        self.viewed = frozenset(view.tensor for view in views(spec))
+        projections = spec.combine.weights if isinstance(spec.combine, Project) else ()
+        self.wide = self.viewed.union(name for name in projections if name is not None)
         self._compiled: dict[tuple[str, Problem], Compiled] = {}
         self._launches: dict[tuple[object, ...], Launch] = {}
 
@@ -57,16 +67,17 @@ class Engine:
                *((t.shape, t.stride(), t.dtype, t.device) for t in inputs))  # fmt: skip
         launch = self._launches.get(key)
         if launch is None:
+            if len(self._launches) >= MOST_LAUNCHES:
+                self._launches.clear()
             launch = self._launches[key] = self._prepare(q, k, v, inputs, ints, floats, return_lse)
         return launch(q, k, v, inputs, (*ints, *floats))
 
     def problem(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool) -> Problem:
         """The compile-time facts of a call, after checking it."""
         check_qkv(q, k, v, self.layout)
-        names = ("q", "k", "v", *(i.name for i in self.tensor_inputs))
         operands = tuple(
-            Operand(name, dtype_name(t), t.dim(), t.shape[-1] if t.dim() else 1)
-            for name, t in zip(names, (q, k, v, *inputs), strict=True)
+            Operand(name, dtype_name(t), t.dim(), t.shape[-1] if name in self.wide else 0)
+            for name, t in zip(self.operands, (q, k, v, *inputs), strict=True)
         )
         return Problem(DTYPES[dtype_name(q)], operands, return_lse)
 
@@ -81,28 +92,21 @@ class Engine:
             self._compiled[device, problem] = found
         return found
 
-    def sizes(self, q: Tensor, k: Tensor, v: Tensor) -> Sizes:
+    def sizes(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor]) -> Sizes:
         """The checked sizes of a call."""
-        return call_sizes(self.spec, q, k, v, self.layout)
+        named = zip(self.operands, (q, k, v, *inputs), strict=True)
+        tensors = {name: tensor for name, tensor in named if name in self.viewed or name in ("q", "k", "v")}
+        return call_sizes(self.spec, tensors, self.layout)
 
-    def result_shape(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[int, int]:
+    def result_shape(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor]) -> tuple[int, int]:
         """Heads and width of the result."""
-        width = v.shape[AXES[self.layout][3]]
-        problem = Problem(
-            "fp32",
-            (
-                Operand("q", "float32", 4, q.shape[-1]),
-                Operand("k", "float32", 4, k.shape[-1]),
-                Operand("v", "float32", 4, width),
-            ),
-            False,
-        )
-        if isinstance(self.spec.combine, Concat):
-            from attngen.codegen.plan import value_extent
-
-            extents = (value_extent(branch.v, problem) for branch in self.spec.branches)
-            width = sum(stop - start for start, stop in extents)
-        return self.sizes(q, k, v).n_h, width
+        problem = self.problem(q, k, v, inputs, False)
+        extents = [value_extent(branch.v, problem) for branch in self.spec.branches]
+        widths = [stop - start for start, stop in extents]
+        combine = self.spec.combine
+        if isinstance(combine, Project) and combine.weights[0] is not None:
+            widths = [problem.operand(combine.weights[0]).width]
+        return self.sizes(q, k, v, inputs).n_h, sum(widths) if isinstance(combine, Concat) else widths[0]
 
     def _prepare(
         self,
@@ -115,7 +119,7 @@ class Engine:
         return_lse: bool,
     ) -> Launch:
         check_qkv(q, k, v, self.layout)
-        sizes = self.sizes(q, k, v)
+        sizes = self.sizes(q, k, v, inputs)
         check_inputs(self.tensor_inputs, inputs, sizes, q.device)
         compiled = self.compiled(q, k, v, inputs, return_lse)
         call = Call(sizes.n_b, sizes.n_h, sizes.n_q, sizes.n_k, self.layout, (q, k, v, *inputs), (*ints, *floats))

@@ -60,7 +60,7 @@ def result_like(q: Tensor, k: Tensor, v: Tensor, heads: int, width: int, layout:
 def _fake(*args: Any) -> tuple[Tensor, Tensor]:
     q, k, v = args[0], args[1], args[2]
     prepared = engine(args[6], args[7])
-    heads, width = prepared.result_shape(q, k, v)
+    heads, width = prepared.result_shape(q, k, v, args[3])
     out = result_like(q, k, v, heads, width, prepared.layout)
     b, _, n, _ = AXES[prepared.layout]
     double = dtype_name(q) == "float64"

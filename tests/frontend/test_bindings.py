@@ -19,7 +19,9 @@ def of(value: Any) -> tuple[types.SimpleNamespace, Binding]:
     if hasattr(value, "ndim") and value.ndim:
         traced = trace(lambda score, h: score + config.x[h], SCORE)
     else:
-        traced = trace(lambda score: torch.where(config.x > 0, score, 0.0) if isinstance(value, bool) else score + config.x, SCORE)
+        traced = trace(
+            lambda score: torch.where(config.x > 0, score, 0.0) if isinstance(value, bool) else score + config.x, SCORE
+        )
     (binding,) = traced.bindings.values()
     return config, binding
 
@@ -27,10 +29,13 @@ def of(value: Any) -> tuple[types.SimpleNamespace, Binding]:
 @pytest.mark.parametrize(("before", "after", "message"), [
     (3, 3.5, "config.x: was an int when it was traced, is float 3.5 now; compile again"),
     (3, None, "config.x: was an int when it was traced, is None now; compile again".replace("None", "NoneType None")),
-    (3, torch.tensor(4), "config.x: was an int when it was traced, is a int64 tensor with 0 dimensions now; compile again"),
+    (3, torch.tensor(4), "config.x: was an int when it was traced, is a int64 tensor with 0 dimensions now; compile "
+     "again"),
     (2.0, "2", "config.x: was a float when it was traced, is str '2' now; compile again"),
-    (torch.ones(4), torch.ones(4, 4), "config.x: was a float tensor with 1 dimensions when it was traced, is a float32 tensor with 2 dimensions now"),
-    (torch.ones(4), torch.ones(4).long(), "config.x: was a float tensor with 1 dimensions when it was traced, is a int64 tensor with 1 dimensions now"),
+    (torch.ones(4), torch.ones(4, 4), "config.x: was a float tensor with 1 dimensions when it was traced, is a "
+     "float32 tensor with 2 dimensions now"),
+    (torch.ones(4), torch.ones(4).long(), "config.x: was a float tensor with 1 dimensions when it was traced, is a "
+     "int64 tensor with 1 dimensions now"),
     (torch.ones(4), 3.0, "config.x: was a float tensor with 1 dimensions when it was traced, is float 3.0 now"),
     (torch.tensor(1.0), 3.0, "config.x: was a float tensor with 0 dimensions when it was traced, is float 3.0 now"),
 ])  # fmt: skip
@@ -60,7 +65,7 @@ def test_dtype_of_the_same_kind_may_change() -> None:
 def test_what_is_gone_is_named() -> None:
     config, binding = of(3)
     del config.x
-    with pytest.raises(InputError, match="^config.x: cannot be read any more: AttributeError: "):
+    with pytest.raises(InputError, match=r"^config.x: cannot be read any more: AttributeError: "):
         binding.fetch()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import types
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from attngen.errors import InputError
 from attngen.frontend import MASK, SCORE, Traced, trace
@@ -92,8 +94,9 @@ def test_scalar_tensor_is_a_differentiable_input_without_axes() -> None:
 
 @pytest.mark.parametrize("work", [
     lambda t: torch.exp(t), lambda t: t * 2, lambda t: 1 - t, lambda t: t.flatten().float(), lambda t: -t,
-    lambda t: torch.nn.functional.softplus(t, beta=2.0), lambda t: t[1:], lambda t: torch.cat([t, t]), lambda t: t @ t[:, None],
-    lambda t: t.to(torch.float64), lambda t: torch.softmax(t, -1), lambda t: t / t.sum(), lambda t: t.max(dim=0, keepdim=True)[0],
+    lambda t: torch.nn.functional.softplus(t, beta=2.0), lambda t: t[1:], lambda t: torch.cat([t, t]),
+    lambda t: t @ t[:, None], lambda t: t.to(torch.float64), lambda t: torch.softmax(t, -1), lambda t: t / t.sum(),
+    lambda t: t.max(dim=0, keepdim=True)[0],
 ])  # fmt: skip
 def test_work_on_a_tensor_alone_is_recorded_and_differentiable(work: Callable[[Any], Any]) -> None:
     table = torch.rand(4, requires_grad=True)
@@ -108,7 +111,9 @@ def test_work_on_a_tensor_alone_is_recorded_and_differentiable(work: Callable[[A
 
 def test_shapes_follow_the_tensor() -> None:
     table = torch.rand(2, 7)
-    traced = trace(lambda score, h, q, kv: score + table[h, q - kv + table.shape[1] // 2] * len(table) * table.size(0), SCORE)
+    traced = trace(
+        lambda score, h, q, kv: score + table[h, q - kv + table.shape[1] // 2] * len(table) * table.size(0), SCORE
+    )
     assert {b.path: b.fetch() for b in traced.bindings.values() if b.rank is None} == {
         "table.shape[1]": 7,
         "table.shape[0]": 2,
@@ -140,7 +145,8 @@ def test_numpy_and_symbolic_numbers() -> None:
     slopes = np.arange(4.0)
     traced = trace(lambda score, h: score * one + two + zero + slopes[h], SCORE)
     assert [(i.name, i.axes, i.type, i.grad) for i in traced.inputs] == [
-        ("one", (), "float", False), ("two", (), "int", False), ("zero", (), "float", True), ("slopes", ("?",), "float", True),
+        ("one", (), "float", False), ("two", (), "int", False), ("zero", (), "float", True),
+        ("slopes", ("?",), "float", True),
     ]  # fmt: skip
     found = [b.fetch() for b in traced.bindings.values()]
     assert found[:3] == [0.5, 3, 2.0]
@@ -227,7 +233,9 @@ def test_partials_and_cached_helpers(text: Callable[..., str]) -> None:
     def near(distance, window):
         return abs(distance) < window
 
-    mask = functools.partial(functools.partial(lambda q, kv, window, step: near(q - kv, window) & (kv % step == 0), step=2), window=3)
+    mask = functools.partial(
+        functools.partial(lambda q, kv, window, step: near(q - kv, window) & (kv % step == 0), step=2), window=3
+    )
     traced = trace(mask, MASK)
     assert {name: b.fetch() for name, b in traced.bindings.items()} == {"window": 3, "step": 2}
     assert text(mask) == "(abs(q - kv) < window) and (kv % step == 0)"
@@ -237,7 +245,10 @@ def test_same_path_is_one_input_and_same_name_is_not() -> None:
     first = Settings(window=1)
     second = Settings(window=2)
     traced = trace(lambda q, kv: (q - kv < first.window) | (kv - q < second.window) | (kv < first.window), MASK)
-    assert {name: b.path for name, b in traced.bindings.items()} == {"window": "first.window", "window_2": "second.window"}
+    assert {name: b.path for name, b in traced.bindings.items()} == {
+        "window": "first.window",
+        "window_2": "second.window",
+    }
 
 
 def test_names_of_symbols_are_not_taken() -> None:
@@ -277,10 +288,48 @@ def test_guards_remember_what_stayed_python(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(InputError, match="steps: has changed since the function was traced, when it had the value 3"):
         traced.bindings.check()  # type: ignore[attr-defined]
     steps, mode = 3, "full"
-    with pytest.raises(InputError, match="mode: has changed since the function was traced, when it had the value 'causal'"):
+    with pytest.raises(
+        InputError, match="mode: has changed since the function was traced, when it had the value 'causal'"
+    ):
         traced.bindings.check()  # type: ignore[attr-defined]
     mode, helper = "causal", lambda q, kv: q > kv
     assert traced.bindings.stale().path == "helper"  # type: ignore[attr-defined]
+
+
+def test_the_tracer_lets_go_of_tensors() -> None:
+    slopes = torch.ones(4)
+    held = weakref.ref(slopes)
+    config = types.SimpleNamespace(slopes=slopes)
+    traced = trace(lambda score, h: score + torch.exp(config.slopes)[h], SCORE)
+    config.slopes = torch.zeros(4)
+    del slopes
+    assert held() is None
+    assert only(traced).sum() == 4
+
+
+def test_constants_under_another_default_device(text: Callable[..., str]) -> None:
+    with torch.device("meta"):
+        assert text(lambda score: score + torch.tensor(2.0), SCORE) == "score + 2.0"
+
+
+def test_torch_cond(text: Callable[..., str]) -> None:
+    function = lambda score, q, kv: torch.cond(q > kv, lambda s: s, lambda s: s * 2, (score,))  # noqa: E731
+    assert text(function, SCORE) == "where(q > kv, score, score * 2)"
+
+
+def test_symbolic_sizes() -> None:
+    seen: list[Any] = []
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        n = x.shape[0]
+        traced = trace(lambda q, kv: q - kv < n // 2, MASK)
+        seen.append((traced.inputs, next(iter(traced.bindings.values())).fetch()))
+        return x + 1
+
+    make_fx(run, tracing_mode="symbolic")(torch.ones(6))
+    ((found, fetched),) = seen
+    assert [(i.name, i.type) for i in found] == [("n", "int")]
+    assert fetched == 6
 
 
 def test_infinities_are_constants(text: Callable[..., str]) -> None:

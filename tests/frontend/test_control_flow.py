@@ -18,13 +18,13 @@ LIMIT = 8
     (lambda q, kv: q >= kv or kv == 0, "(q >= kv) or (kv == 0)"),
     (lambda q, kv: not q >= kv, "not (q >= kv)"),
     (lambda q, kv: 0 <= q - kv < 4, "(q - kv >= 0) and (q - kv < 4)"),
-    (lambda q, kv: q >= kv and q - kv < 4 or kv == 0, "((q >= kv) and (q - kv < 4)) or (kv == 0)"),
+    (lambda q, kv: (q >= kv and q - kv < 4) or kv == 0, "((q >= kv) and (q - kv < 4)) or (kv == 0)"),
     (lambda q, kv: (q >= kv or kv == 0) and q != 1, "((q >= kv) or (kv == 0)) and (q != 1)"),
     (lambda q, kv: kv in (0, 1), "(kv == 0) or (kv == 1)"),
     (lambda q, kv: kv not in (0, 1), "(not (kv == 0)) and (not (kv == 1))"),
     (lambda h, q, kv: q >= kv if h < 2 else q <= kv, "where(h < 2, q >= kv, q <= kv)"),
-    (lambda q, kv: True if q >= kv else False, "q >= kv"),
-    (lambda q, kv: False if q >= kv else True, "not (q >= kv)"),
+    (lambda q, kv: True if q >= kv else False, "q >= kv"),  # noqa: SIM210
+    (lambda q, kv: False if q >= kv else True, "not (q >= kv)"),  # noqa: SIM211
     (lambda q, kv: any(kv == i for i in range(3)), "(kv == 0) or (kv == 1) or (kv == 2)"),
     (lambda q, kv: all((q >= kv, kv > 0, True)), "(q >= kv) and (kv > 0)"),
     (lambda q, kv: any([]), "false"),
@@ -45,9 +45,7 @@ def test_statements(text: Callable[..., str]) -> None:
             score += 1
         return score
 
-    assert text(score, SCORE) == (
-        "where(q < kv, -inf, where(h == 0, score * 2, where(h == 1, score + 1, score)))"
-    )
+    assert text(score, SCORE) == ("where(q < kv, -inf, where(h == 0, score * 2, where(h == 1, score + 1, score)))")
 
 
 def test_known_conditions_are_not_asked_again(text: Callable[..., str]) -> None:
@@ -72,8 +70,10 @@ def test_nan_may_fall_on_neither_side(text: Callable[..., str]) -> None:
 def test_truth_of_numbers_and_of_scalar_tensors(text: Callable[..., str]) -> None:
     flag = torch.tensor(1)
     assert text(lambda q, kv: q == kv if q - kv and flag else True, MASK) == (
-        "where(to_bool(q - kv), where(to_bool(flag), q == kv, true), true)".replace("where(to_bool(flag), q == kv, true)",
-        "(not to_bool(flag)) or (q == kv)").replace("where(to_bool(q - kv), (", "(not to_bool(q - kv)) or ((").replace(", true)", ")")
+        "where(to_bool(q - kv), where(to_bool(flag), q == kv, true), true)".replace("where(to_bool(flag), q == kv, "
+        "true)",
+        "(not to_bool(flag)) or (q == kv)").replace("where(to_bool(q - kv), (", "(not to_bool(q - kv)) or "
+        "((").replace(", true)", ")")
     )  # fmt: skip
 
 
@@ -135,10 +135,7 @@ def test_too_many_paths() -> None:
     def mask(q, kv):
         total = 0
         for i in range(7):
-            if q == i:
-                total = total + kv * 2**i
-            else:
-                total = total + q
+            total = total + (kv * 2**i if q == i else q)
         return total > 3
 
     def deep(q, kv):

@@ -1,4 +1,4 @@
-"""Functions in many styles: the traced expression has the value that the function itself has on 0-dimensional tensors."""
+"""Functions in many styles: the traced expression has the value that the function itself has."""
 
 from __future__ import annotations
 
@@ -174,9 +174,10 @@ def closure(window: int) -> Callable[..., Any]:
     def inside(q, kv):
         return abs(q - kv) < window
 
-    return lambda b, h, q, kv: inside(q, kv) and not kv == 2
+    return lambda b, h, q, kv: inside(q, kv) and not (kv < 3 and kv == 2)
 
 
+torch.manual_seed(0)
 LAYER = Layer()
 MASKS: dict[str, Callable[..., Any]] = {
     "causal": causal,
@@ -200,7 +201,7 @@ MASKS: dict[str, Callable[..., Any]] = {
     "dilated": lambda q, kv: (q - kv) % 2 == 0,
     "checkerboard": lambda b, h, q, kv: (q + kv) % 2 == h % 2,
     "bits": lambda q, kv: (q ^ kv) & 1 == 0,
-    "shifts": lambda q, kv: (q >> 2) == (kv >> 2) or (1 << 2) == kv,
+    "shifts": lambda q, kv: (q >> 2) == (kv >> 2) or kv == (q & 1) << 2,
     "any": lambda q, kv: any(q // power == kv // power for power in POWERS[1:]),
     "all": lambda q, kv: all(x < 9 for x in (q, kv)),
     "chunked": lambda q, kv, chunk=4: q // chunk == kv // chunk,
@@ -285,9 +286,12 @@ def same(found: Any, expected: Any) -> bool:
 
 def call(function: Callable[..., Any], plain: bool, **symbols: Any) -> Any:
     """The function itself, on 0-dimensional tensors or plain numbers."""
-    make = (lambda x: x) if plain else torch.tensor
-    score, b, h, q, kv = (make(symbols[name]) for name in ("score", "b", "h", "q", "kv"))
-    given = {"score": score if plain else score.double(), "b": b, "h": h, "q": q, "kv": kv, "q_idx": q, "kv_idx": kv}
+
+    def number(value: Any) -> Any:
+        return value if plain else torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else torch.int64)
+
+    score, b, h, q, kv = (number(symbols[name]) for name in ("score", "b", "h", "q", "kv"))
+    given = {"score": score, "b": b, "h": h, "q": q, "kv": kv, "q_idx": q, "kv_idx": kv}
     names = trace_names(function)
     if set(names) <= given.keys():
         return function(**{name: given[name] for name in names})

@@ -101,7 +101,9 @@ def test_on_the_command_line(options: list[str]) -> None:
 def test_source_without_columns(tmp_path: Any) -> None:
     file = tmp_path / "mine.py"
     file.write_text("from attngen.frontend import trace, MASK\ntrace(lambda q, kv:  q - kv, MASK)\n")
-    done = subprocess.run([sys.executable, "-X", "no_debug_ranges", str(file)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-X", "no_debug_ranges", str(file)], capture_output=True, text=True, check=False
+    )
     lines = done.stderr.splitlines()
     assert lines[-2:] == ["    trace(lambda q, kv:  q - kv, MASK)", "    " + "^" * 34]
 

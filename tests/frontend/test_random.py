@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attngen.frontend import MASK, SCORE, trace
-from attngen.ir.expr import Expr, Op, const, load, op, sym
+from attngen.ir.expr import Expr, const, load, op, sym
 from attngen.ir.ops import Type
 
 Pair = tuple[str, Expr]
@@ -37,7 +37,11 @@ def leaves(type: Type) -> st.SearchStrategy[Pair]:
             fixed: list[Pair] = [(name, sym(name)) for name in ("b", "h", "q", "kv", "n_q")]
             fixed += [("shift", load("shift", (), "int")), ("ids[h]", load("ids", (sym("h"),), "int"))]
         case "float":
-            fixed = [("score", sym("score")), ("gain", load("gain")), ("table[h][q]", load("table", (sym("h"), sym("q"))))]
+            fixed = [
+                ("score", sym("score")),
+                ("gain", load("gain")),
+                ("table[h][q]", load("table", (sym("h"), sym("q")))),
+            ]
         case "bool":
             fixed = [("switch", load("switch", (), "bool")), ("flags[kv]", load("flags", (sym("kv"),), "bool"))]
     return st.sampled_from(fixed)
@@ -115,7 +119,6 @@ def compiled(source: str, parameters: str) -> Callable[..., Any]:
     return function
 
 
-
 @settings(max_examples=150, deadline=None)
 @given(tree("float", 4))
 def test_scores_trace_back(pair: Pair) -> None:
@@ -130,7 +133,9 @@ def test_masks_trace_back(pair: Pair) -> None:
     assert trace(compiled(source, "b, h, q, kv, n_q"), MASK).expr == expr
 
 
-atoms = st.sampled_from(["q < kv", "q == 2", "kv % 2 == 0", "h == q", "0 <= q - kv < 2", "kv in (0, 3)", "True", "False"])
+atoms = st.sampled_from(
+    ["q < kv", "q == 2", "kv % 2 == 0", "h == q", "0 <= q - kv < 2", "kv in (0, 3)", "True", "False"]
+)
 conditions = st.recursive(
     atoms,
     lambda inner: st.one_of(

@@ -11,7 +11,21 @@ import pytest
 import torch
 
 from attngen.errors import SpecError, TraceError
-from attngen.frontend import COEFFICIENT, FINALIZE, HEAD, LSE, MASK, MASK_OR_SCORE, PHI, SCALE, SCORE, WEIGHT, Role, role, trace
+from attngen.frontend import (
+    COEFFICIENT,
+    FINALIZE,
+    HEAD,
+    LSE,
+    MASK,
+    MASK_OR_SCORE,
+    PHI,
+    SCALE,
+    SCORE,
+    WEIGHT,
+    Role,
+    role,
+    trace,
+)
 from attngen.ir.expr import symbols
 
 
@@ -87,8 +101,10 @@ def test_bound_by_partial_is_not_a_symbol(text: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize(("function", "role", "message"), [
-    (lambda qq, kv: qq >= kv, MASK, "mask: unknown parameter 'qq' (did you mean 'q'?); known names, in any order: b, h, q, kv, "
-     "n_q, n_k, n_h, n_b, n_visible, q_idx, kv_idx; or 4 parameters of any name, which are (b, h, q, kv). A captured value is a "
+    (lambda qq, kv: qq >= kv, MASK, "mask: unknown parameter 'qq' (did you mean 'q'?); known names, in any order: "
+     "b, h, q, kv, "
+     "n_q, n_k, n_h, n_b, n_visible, q_idx, kv_idx; or 4 parameters of any name, which are (b, h, q, kv). A "
+     "captured value is a "
      "parameter with a default"),
     (lambda scores, q: scores, SCORE, "score: unknown parameter 'scores' (did you mean 'score'?); "),
     (lambda b, h, q, kv, window: q - kv < window, MASK_OR_SCORE, "mask or score: unknown parameter 'window'"),

@@ -29,7 +29,9 @@ def test_a_changed_constant_is_noticed() -> None:
     traced = trace(lambda q, kv: q - kv < static(window), MASK)
     assert traced.inputs == ()
     window = 5
-    with pytest.raises(InputError, match="^window: has changed since the function was traced, when it had the value 4; compile again$"):
+    with pytest.raises(
+        InputError, match=r"^window: has changed since the function was traced, when it had the value 4; compile again$"
+    ):
         traced.bindings.check()  # type: ignore[attr-defined]
 
 
@@ -46,7 +48,11 @@ def test_behaves_as_the_number() -> None:
 
 
 def test_tensors_are_refused() -> None:
-    with pytest.raises(SpecError, match="attngen.static: got a tensor; only numbers can be compiled in, tensors are inputs"):
+    with pytest.raises(
+        SpecError, match=r"attngen.static: got a tensor; only numbers can be compiled in, tensors are inputs"
+    ):
         static(torch.ones(3))
-    with pytest.raises(SpecError, match="attngen.static: a plain Python number is needed here, and this value depends on q"):
+    with pytest.raises(
+        SpecError, match=r"attngen.static: a plain Python number is needed here, and this value depends on q"
+    ):
         trace(lambda q, kv: static(q) > kv, MASK)

@@ -5,18 +5,25 @@ Everything here is sound: "never", "always", "proven" hold for every value; what
 
 from __future__ import annotations
 
+from attngen.codegen.analysis.bounds import IndexCheck, Status, check_indices
 from attngen.codegen.analysis.csr import Table
 from attngen.codegen.analysis.evaluate import Evaluator
+from attngen.codegen.analysis.index_class import Access, IndexClass, accesses, index_class
 from attngen.codegen.analysis.interval import Interval, Truth
 from attngen.codegen.analysis.loads import Arrays, LoadBounds
-from attngen.codegen.analysis.ranges import AxisRanges, Range, Ranges, closed_form, visible_count
+from attngen.codegen.analysis.ranges import AxisRanges, Range, Ranges, closed_form, visible_count, whole_mask
+from attngen.codegen.analysis.rows import Facts, first_unsafe_row, rows_are_safe
 from attngen.codegen.analysis.schedule import Patterns, Schedule, Statistics, patterns, schedule
 from attngen.codegen.analysis.tiles import Sizes, TileClass, Tiles, box, classify
 
 __all__ = [
+    "Access",
     "Arrays",
     "AxisRanges",
     "Evaluator",
+    "Facts",
+    "IndexCheck",
+    "IndexClass",
     "Interval",
     "LoadBounds",
     "Patterns",
@@ -25,14 +32,21 @@ __all__ = [
     "Schedule",
     "Sizes",
     "Statistics",
+    "Status",
     "Table",
     "TileClass",
     "Tiles",
     "Truth",
+    "accesses",
     "box",
+    "check_indices",
     "classify",
     "closed_form",
+    "first_unsafe_row",
+    "index_class",
     "patterns",
+    "rows_are_safe",
     "schedule",
     "visible_count",
+    "whole_mask",
 ]

@@ -126,7 +126,7 @@ def _operator(e: Op, expand: bool) -> Affine:
             return (Affine((), 1), a, _product(a, a))[b.constant]
         case "relu", [a]:
             return _extremum("maximum", a, Affine((), 0))
-        case ("minimum" | "maximum"), [a, b]:
+        case (("minimum" | "maximum"), [a, b]):
             return _extremum(e.name, a, b)
         case "abs", [a]:
             return _absolute(a)

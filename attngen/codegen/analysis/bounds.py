@@ -131,5 +131,3 @@ def _check(values: Evaluator, load: Load, dimension: int, extent: int, data: Loa
 def _is_unknown(load: Load, values: Evaluator, data: LoadBounds) -> bool:
     ends = [values.number(i) for i in load.indices]
     return data(load, tuple(e.lo for e in ends), tuple(e.hi for e in ends)) is None
-
-

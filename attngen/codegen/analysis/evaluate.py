@@ -254,5 +254,3 @@ def _order(name: str, lt: iv.Bools, le: iv.Bools, gt: iv.Bools, ge: iv.Bools, na
             return Truth(le & ge, lt | gt | nan)
         case _:
             return Truth(lt | gt | nan, le & ge)
-
-

@@ -189,7 +189,7 @@ def _bounded(form: Affine, frame: Frame) -> Frame:
     match varying:
         case [(Sym(name=name) as q, int(c))] if name in frame.first:
             rest = form.without(q)
-            end = affine(op("floordiv", (-rest if c > 0 else rest).expr(), abs(c)))
+            end = affine(op("floordiv", (-rest).expr(), abs(c)))
             if c > 0:
                 return replace(frame, last={**frame.last, name: build.least(frame.last[name], end.expr())})
             return replace(frame, first={**frame.first, name: build.greatest(frame.first[name], (-end).expr())})

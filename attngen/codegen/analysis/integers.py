@@ -10,7 +10,7 @@ from attngen.codegen.analysis import interval as iv
 from attngen.codegen.analysis.interval import LIMIT, Array, Interval
 from attngen.ir.expr import Op
 
-LARGEST_SHIFT = 61
+LARGEST_SHIFT = 60
 
 
 def int_operator(e: Op, args: list[Interval]) -> Interval:

@@ -1,8 +1,8 @@
 """Interval arithmetic over many boxes at once, in numpy.
 
-An `Interval` is a pair of arrays of inclusive bounds. Integers are int64 and saturate: a bound at or beyond 2**61
-counts as unbounded. Floats are float64, rounded outward to float32 after every operation, so that the bounds hold for an
-evaluation in either precision. `nan` says where the value may be NaN; the bounds speak of the other values.
+An `Interval` is a pair of arrays of inclusive bounds. Integers are int64 and saturate: a bound at or beyond 2**60
+counts as unbounded. Floats are float64, rounded outward to float32 after every operation, so that the bounds hold for
+an evaluation in either precision. `nan` says where the value may be NaN; the bounds speak of the other values.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Array = NDArray[Any]
 
-UNBOUNDED = 2**62
-LIMIT = 2**61
+UNBOUNDED = 2**62 - 1
+LIMIT = 2**60
+# The sum of two unbounded ends fits an int64, and an unbounded end less a bounded one stays beyond the limit.
 SMALLEST_NORMAL = 2.0**-126
 SLACK = 2.0**-10
 """Relative slack for functions that hardware evaluates approximately (the fast tanh of a GPU errs by 2**-11)."""

@@ -64,7 +64,7 @@ def _any_lengths() -> dict[str, Interval]:
     return {"n_q": natural, "n_k": natural, "n_b": natural, "n_h": natural, "q": position, "b": position, "h": position}
 
 
-def unsafe_rows(mask: Expr, space: Space, sizes: Sizes, loads: LoadBounds = unknown) -> int | None:
+def first_unsafe_row(mask: Expr, space: Space, sizes: Sizes, loads: LoadBounds = unknown) -> int | None:
     """The first row that is not proven to see a key for every batch and head, or None: every row is.
 
     Each row is tried with each witness, and with the closed form of its number of visible keys: O(n_q).
@@ -94,5 +94,3 @@ def _safe(mask: Expr, count: Expr | None, space: Space, sizes: Sizes, loads: Loa
             at |= {f"kv[{i}]": a for i, a in enumerate(coordinate_ranges((kv, kv), space))}
         safe |= ~np.broadcast_to(Evaluator(at, loads).truth(mask).may_be_false, safe.shape) & (sizes.n_k > 0)
     return safe
-
-

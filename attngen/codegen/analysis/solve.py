@@ -8,6 +8,8 @@ else is opaque: it restricts nothing for some query, and holds no key for every 
 
 from __future__ import annotations
 
+from functools import reduce
+
 from attngen.codegen.analysis import build, regions
 from attngen.codegen.analysis.affine import Affine, affine
 from attngen.codegen.analysis.extremes import comparisons, condition, extreme, restricted
@@ -44,7 +46,7 @@ class Solver:
             case Op(name="not", args=(a,)):
                 return self.solve(a, not negate)
             case Op(name="and" | "or", args=(a, b)):
-                return self._joined((a, negate), (b, negate), conjunction=(e.name == "and") != negate)
+                return self._joined([(a, negate), (b, negate)], (e.name == "and") != negate)
             case Op(name="where", args=(c, a, b)):
                 return self._choice(c, (a, negate), (b, negate))
             case Op(name="xor", args=(a, b)):
@@ -78,38 +80,43 @@ class Solver:
             return max(a, b, key=len) if self.every else self._all
         return regions.union(a, b)
 
-    def _joined(self, a: Signed, b: Signed, conjunction: bool) -> Region:
-        """a and b, or a or b.
+    def _joined(self, parts: list[Signed], conjunction: bool) -> Region:
+        """The conjunction or disjunction of masks.
 
-        For some query, `condition and b` asks b only of the queries that meet the condition; for every query,
-        `condition or b` asks it only of those that do not. A condition inside the other side is brought up first:
+        For some query, `condition and x` asks x only of the queries that meet the condition; for every query,
+        `condition or x` asks it only of those that do not. A condition inside x is brought up first:
         x or (condition and y) => (x or condition) and (x or y), and likewise for some query.
         """
-        if conjunction == self.every or self.frame.of_a_row:
-            return self._meet_or_join(self.solve(*a), self.solve(*b), conjunction)
-        for x, y in ((a, b), (b, a)):
-            if not depends_on(x[0], KEYS):
-                rest = self._within(x if conjunction else (x[0], not x[1])).solve(*y)
-                return self._meet_or_join(self.solve(*x), rest, conjunction)
-        for x, y in ((a, b), (b, a)):
-            parts = _parts(y, conjunction=not conjunction)
-            if len(parts) > 1 and any(not depends_on(p, KEYS) and depends_on(p, QUERIES) for p, _ in parts):
-                found = [self._joined(x, part, conjunction) for part in parts]
-                return self._meet_or_join(found[0], found[1], not conjunction)
-        return self._meet_or_join(self.solve(*a), self.solve(*b), conjunction)
+        parts = [p for part in parts for p in _parts(part, conjunction)]
+        if conjunction != self.every and not self.frame.of_a_row:
+            conditions = [p for p in parts if not depends_on(p[0], KEYS)]
+            others = [p for p in parts if depends_on(p[0], KEYS)]
+            if conditions and others:
+                rest = self._within(conditions, conjunction)._joined(others, conjunction)
+                return self._merged([*(self.solve(*c) for c in conditions), rest], conjunction)
+            for i, part in enumerate(parts):
+                inside = _parts(part, not conjunction)
+                if len(parts) > 1 and len(inside) > 1 and any(_is_condition(p) for p, _ in inside):
+                    rest_of = [*parts[:i], *parts[i + 1 :]]
+                    return self._merged([self._joined([p, *rest_of], conjunction) for p in inside], not conjunction)
+        return self._merged([self.solve(*p) for p in parts], conjunction)
+
+    def _merged(self, found: list[Region], conjunction: bool) -> Region:
+        return reduce(self._intersection if conjunction else self._union, found)
+
+    def _within(self, conditions: list[Signed], conjunction: bool) -> Solver:
+        """The solver for the queries of the tile that meet all conditions (or fail them, in a disjunction)."""
+        frame = self.frame
+        for c, negate in conditions:
+            frame = restricted(c, negate if conjunction else not negate, frame)
+        return _Part(self, frame)
 
     def _choice(self, c: Expr, a: Signed, b: Signed) -> Region:
         """c ? a : b, written (c and a) or (not c and b) for some query, (not c or a) and (c or b) for every one."""
         conjunction = not self.every or self.frame.of_a_row
-        first = self._joined((c, not conjunction), a, conjunction)
-        return self._meet_or_join(first, self._joined((c, conjunction), b, conjunction), not conjunction)
-
-    def _meet_or_join(self, a: Region, b: Region, conjunction: bool) -> Region:
-        return self._intersection(a, b) if conjunction else self._union(a, b)
-
-    def _within(self, c: Signed) -> Solver:
-        """The solver for the queries of the tile that meet a condition."""
-        return _Part(self, restricted(*c, self.frame))
+        yes, no = (c, not conjunction), (c, conjunction)
+        sides = [self._joined([yes, a], conjunction), self._joined([no, b], conjunction)]
+        return self._merged(sides, not conjunction)
 
     # --- comparisons --------------------------------------------------------------------------------------------------
 
@@ -181,8 +188,7 @@ class Solver:
                 low, high = self._not_positive(affine(a) - bound), self._not_positive(affine(b) - bound)
                 return self._union(low, high) if name == "minimum" else self._intersection(low, high)
             case Op(name="where", args=(c, a, b)):
-                low, high = self._not_positive(affine(a) - bound), self._not_positive(affine(b) - bound)
-                return self._choice(c, low, high)
+                return self._choice(c, *((op("le", x, bound.expr()), False) for x in (a, b)))
             case Op(name="to_int", args=(a,)) if a.type == "bool":
                 two, one = self._not_positive(-bound + 1), self._not_positive(-bound)
                 return self._union(two, self._intersection(one, self.solve(a, True)))
@@ -213,8 +219,7 @@ class Solver:
                 low, high = self._not_positive(bound - affine(a)), self._not_positive(bound - affine(b))
                 return self._intersection(low, high) if name == "minimum" else self._union(low, high)
             case Op(name="where", args=(c, a, b)):
-                low, high = self._not_positive(bound - affine(a)), self._not_positive(bound - affine(b))
-                return self._choice(c, low, high)
+                return self._choice(c, *((op("ge", x, bound.expr()), False) for x in (a, b)))
             case Op(name="to_int", args=(a,)) if a.type == "bool":
                 zero, one = self._not_positive(bound), self._not_positive(bound - 1)
                 return self._union(zero, self._intersection(one, self.solve(a)))
@@ -233,21 +238,24 @@ class _Part(Solver):
         super().__init__(frame, whole.every)
         self._whole = whole
 
-    def solve(self, e: Expr, negate: bool = False) -> Region:
-        found = super().solve(e, negate)
-        self._whole.opaque |= self.opaque
-        self._whole.inexact |= self.inexact
-        return found
+    def _unknown(self, gain: bool = True) -> Region:
+        self._whole._unknown(gain)
+        return super()._unknown(gain)
+
+
+def _is_condition(e: Expr) -> bool:
+    """Whether a mask depends on the query and not on the key."""
+    return depends_on(e, QUERIES) and not depends_on(e, KEYS)
 
 
 def _parts(e: Signed, conjunction: bool) -> list[Signed]:
-    """The two sides of a conjunction (or disjunction), or the mask itself."""
+    """The masks that a conjunction (or disjunction) joins, or the mask itself."""
     inner, negate = e
     while isinstance(inner, Op) and inner.name == "not":
         inner, negate = inner.args[0], not negate
     if isinstance(inner, Op) and inner.name in ("and", "or") and ((inner.name == "and") != negate) == conjunction:
-        return [(side, negate) for side in inner.args]
-    return [e]
+        return [part for side in inner.args for part in _parts((side, negate), conjunction)]
+    return [(inner, negate)]
 
 
 def _quotient(form: Affine, by: int) -> Affine:

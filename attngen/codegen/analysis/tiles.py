@@ -126,5 +126,3 @@ def coordinate_ranges(ends: Ends, space: Grid) -> tuple[Interval, ...]:
         low, high = first // stride % extent, last // stride % extent
         result.append(ints(np.where(outside, low, 0), np.where(outside, high, extent - 1)))
     return tuple(result)
-
-

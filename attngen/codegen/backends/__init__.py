@@ -25,5 +25,7 @@ def for_device(device: str, name: str | None = None) -> tuple[Backend, ...]:
     if wanted is None:
         return tuple(table[n] for n in available)
     if wanted not in available:
-        raise InputError(f"backend: {wanted!r} does not run on device {device!r}; allowed there: {', '.join(available)}")
+        raise InputError(
+            f"backend: {wanted!r} does not run on device {device!r}; allowed there: {', '.join(available)}"
+        )
     return (table[wanted],)

@@ -39,6 +39,12 @@ ATTNGEN_INLINE vf modulo(vf a, vf b) { return a - floor_div(a, b) * b; }
 ATTNGEN_INLINE real safe_div(real a, real b) { return b == 0 ? 0 : a / b; }
 ATTNGEN_INLINE vf safe_div(vf a, vf b) { return select(vb(b == 0), vf{}, a / b); }
 
+// The nearest integer that a lane holds.
+ATTNGEN_INLINE integer saturated(int64_t x) {
+  const int64_t most = (int64_t)(~(uint64_t)0 >> (65 - 8 * sizeof(integer)));
+  return (integer)(x > most ? most : x < -most - 1 ? -most - 1 : x);
+}
+
 // Element type -> the type of an expression.
 ATTNGEN_INLINE int64_t number(int64_t x) { return x; }
 ATTNGEN_INLINE int64_t number(int32_t x) { return x; }

@@ -26,8 +26,6 @@ FLOAT_UNARY = (
 DIVISORS = st.sampled_from([1, 2, 3, 4, 5, 8, 16, -1, -3, -4])
 
 
-
-
 def thorough(examples: int) -> settings:
     """Many examples, no time limit for one of them."""
     return settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))

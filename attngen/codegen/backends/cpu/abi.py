@@ -6,12 +6,12 @@ First what changes from call to call (sizes of the work, pointers, run-time scal
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from struct import Struct
 
 from attngen.codegen.plan import Plan
 
-QKV = ("q", "k", "v")
 TABLE_PARTS = ("offsets", "begin", "end", "full", "pattern")
 
 
@@ -24,14 +24,22 @@ class Abi:
     floats: tuple[str, ...]
     tables: tuple[tuple[int, int], ...]
 
+    def field(self, name: str) -> str:
+        """What the members of an input are called: its own name may be no C++ identifier, or one of ours."""
+        names = [*(n for n, _ in self.tensors), *self.ints, *self.floats]
+        return name if name in ("q", "k", "v") else f"x{names.index(name)}_{re.sub('[^0-9A-Za-z_]', '_', name)}"
+
     def declaration(self) -> str:
         """The members of the C++ struct, after its `Call`."""
-        lines = [f"  const void* {name}_data;" for name, _ in self.tensors]
+        lines = [f"  const void* {self.field(name)}_data;" for name, _ in self.tensors]
         lines += ["  void* out_data;", "  void* lse_data;"]
         lines += [f"  Table {table_name(*table)};" for table in self.tables]
-        lines += [f"  int64_t {name}_value;" for name in self.ints]
-        lines += [f"  double {name}_value;" for name in self.floats]
-        lines += [f"  int64_t {name}_size[{rank}], {name}_stride[{rank}];" for name, rank in self.tensors]
+        lines += [f"  int64_t {self.field(name)}_value;" for name in self.ints]
+        lines += [f"  double {self.field(name)}_value;" for name in self.floats]
+        lines += [
+            f"  int64_t {self.field(n)}_size[{max(1, rank)}], {self.field(n)}_stride[{max(1, rank)}];"
+            for n, rank in self.tensors
+        ]
         lines += ["  int64_t out_stride[4];"]
         return "\n".join(lines)
 
@@ -39,10 +47,6 @@ class Abi:
         """Packs batch, heads, queries, threads, pointers, integers, floats."""
         pointers = len(self.tensors) + 2 + len(TABLE_PARTS) * len(self.tables)
         return Struct(f"=4q{pointers}Q{len(self.ints)}q{len(self.floats)}d")
-
-    def scalar_type(self, name: str) -> str:
-        """int or float."""
-        return "int" if name in self.ints else "float"
 
 
 def table_name(branch: int, keyset: int) -> str:

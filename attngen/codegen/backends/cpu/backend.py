@@ -94,5 +94,3 @@ def package_fingerprint() -> str:
             digest.update(file.relative_to(root).as_posix().encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()
-
-

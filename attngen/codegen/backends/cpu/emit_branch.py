@@ -188,5 +188,3 @@ def _choose_dots(scope: Scope, keyset: KeySetPlan) -> str:
 
 def _flag(value: bool) -> str:
     return "true" if value else "false"
-
-

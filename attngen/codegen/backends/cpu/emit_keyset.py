@@ -38,7 +38,7 @@ def print_keyset(
 ) -> str:
     """The struct KeySet<branch>_<key set>; row-uniform parts go to `rows`."""
     trivial = isinstance(keyset.core, Sym) and keyset.core.name == "dot[0]"
-    length = f"a.{keyset.v.tensor}_size[2]"
+    length = f"a.{scope.abi.field(keyset.v.tensor)}_size[2]"
     holes = KeySetHoles(
         name=f"KeySet{place[0]}_{place[1]}",
         row=row,
@@ -188,5 +188,7 @@ def _box_full(scope: Scope, printer: Printer, ranges: Ranges) -> str:
 
 
 def _inside(printer: Printer, axis: AxisRanges, i: int) -> str:
-    options = [f"({_bound(printer, low)} <= low_{i} && high_{i} <= {_bound(printer, high)})" for low, high in axis.inner]
+    options = [
+        f"({_bound(printer, low)} <= low_{i} && high_{i} <= {_bound(printer, high)})" for low, high in axis.inner
+    ]
     return f"({' || '.join(options) or 'false'})"

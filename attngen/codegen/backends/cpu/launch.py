@@ -28,7 +28,9 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
 
     abi = abi_of(plan)
     turned = call.layout == "bnhd"
-    views = {v.tensor for b in plan.branches for k in b.keysets for v in (k.v, *(x for d in k.dots for x in (d.q, d.k)))}
+    views = {
+        v.tensor for b in plan.branches for k in b.keysets for v in (k.v, *(x for d in k.dots for x in (d.q, d.k)))
+    }
     shape, strides = _result(call, plan.width, turned)
     static: list[int] = []
     for (name, rank), tensor in zip(abi.tensors, call.operands, strict=True):
@@ -37,7 +39,7 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
         steps = [tensor.stride(a) for a in axes]
         if name in views:  # one batch, or one head, for all
             steps[0] = 0 if sizes[0] == 1 else steps[0]
-        static += [*sizes, *steps]
+        static += [*(sizes or [1]), *(steps or [0])]
     static += [strides[a] for a in (TURNED if turned else (0, 1, 2, 3))]
     tables = table_builders(plan, abi, config, call)
     tail = struct.pack(f"={len(static)}q", *static)

@@ -41,18 +41,16 @@ def unit_step(index: Expr, lane: str) -> int | None:
 
 
 def print_load(
-    printer: Printer, node: Load, indices: tuple[Value, ...], ctype: str | None, args: str, lane: str, lanes: str
+    printer: Printer, node: Load, indices: tuple[Value, ...], ctype: str | None, name: str, lane: str, lanes: str
 ) -> Value:
-    """Prints a load. `args` is the argument block, `lane` the symbol that varies over lanes, `lanes` its Keys variable.
-
-    Without an element type the load is a run-time scalar.
+    """Prints a load. `name` is how its members of the argument block begin, `lane` the symbol that varies over lanes,
+    `lanes` its Keys variable. Without an element type the load is a run-time scalar.
     """
-    name = node.tensor
     if ctype is None:
         cast = {"float": "real({})", "int": "{}", "bool": "({} != 0)"}[node.type]
-        return Value(cast.format(f"{args}{name}_value"), node.type)
-    data = f"((const {ctype}*){args}{name}_data)"
-    size, stride = f"{args}{name}_size", f"{args}{name}_stride"
+        return Value(cast.format(f"{name}_value"), node.type)
+    data = f"((const {ctype}*){name}_data)"
+    size, stride = f"{name}_size", f"{name}_stride"
     uniform = [
         f"inside({index.text}, {size}[{n}]) * {stride}[{n}]" for n, index in enumerate(indices) if not index.vector
     ]

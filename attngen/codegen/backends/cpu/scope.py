@@ -33,7 +33,7 @@ class Scope:
             "n_b": Value(f"{args}call.batch", "int"),
             "n_h": Value(f"{args}call.heads", "int"),
             "n_q": Value(f"{args}call.queries", "int"),
-            "n_k": Value(f"{args}{keyset.v.tensor}_size[2]", "int"),
+            "n_k": Value(f"{args}{self.abi.field(keyset.v.tensor)}_size[2]", "int"),
         }
 
     def row(self, keyset: KeySetPlan) -> dict[str, Value]:
@@ -81,7 +81,13 @@ class Scope:
         return found
 
     def printer(
-        self, symbols: Mapping[str, Value], *, args: str, rows: Rows | None = None, lane: str = "kv", lanes: str = "keys"
+        self,
+        symbols: Mapping[str, Value],
+        *,
+        args: str,
+        rows: Rows | None = None,
+        lane: str = "kv",
+        lanes: str = "keys",
     ) -> Printer:
         """A printer of one function body."""
         printer = Printer(symbols, load=lambda node, at: Value("", "float"), rows=rows)
@@ -92,14 +98,15 @@ class Scope:
         def load(node: Load, indices: tuple[Value, ...]) -> Value:
             scalar = node.tensor in (*self.abi.ints, *self.abi.floats)
             ctype = None if scalar else CTYPES[self.plan.problem.operand(node.tensor).dtype]
-            return print_load(printer, node, indices, ctype, args, lane, lanes)
+            return print_load(printer, node, indices, ctype, args + self.abi.field(node.tensor), lane, lanes)
 
         return load
 
     def rows_of(self, view: View, start: int, keyset: KeySetPlan) -> str:
         """The body of a function (a, b, h) that gives the tokens a view reads."""
-        name = view.tensor
-        printer = self.printer({"h": Value("int64_t(h)", "int"), **self.sizes("a.", keyset)}, args="a.")
+        name = self.abi.field(view.tensor)
+        symbols = {"h": Value("int64_t(h)", "int"), "heads": Value(f"a.{name}_size[1]", "int")}
+        printer = self.printer(symbols | self.sizes("a.", keyset), args="a.")
         if view.head is None:
             head = f"h * a.{name}_size[1] / a.call.heads"
         else:

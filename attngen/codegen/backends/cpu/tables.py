@@ -72,7 +72,9 @@ def table_builders(plan: Plan, abi: Abi, config: CpuConfig, call: Call) -> list[
             TableBuilder(
                 mask=keyset.mask,
                 space=plan.spec.space,
-                sizes=Sizes(n_q=call.n_q, n_k=keys.shape[1 if call.layout == "bnhd" else 2], n_b=call.n_b, n_h=call.n_h),
+                sizes=Sizes(
+                    n_q=call.n_q, n_k=keys.shape[1 if call.layout == "bnhd" else 2], n_b=call.n_b, n_h=call.n_h
+                ),
                 query_tile=config.query_tile,
                 names=(*read[0], *read[1]),
                 positions=tuple(tensors.index(n) for n in read[0]),
