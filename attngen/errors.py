@@ -20,10 +20,13 @@ class Source:
     text: str
 
     def caret(self) -> str:
-        """Three lines: `file:line`, the source line, and a caret under the expression."""
+        """`file:line`, and, where the text is known, the source line with a caret under the expression."""
+        place = f'  File "{self.file}", line {self.line}'
+        if not self.text:
+            return place
         width = max(1, self.end_column - self.column)
         marker = " " * (self.column - 1) + "^" * width
-        return f'  File "{self.file}", line {self.line}\n    {self.text}\n    {marker}'
+        return f"{place}\n    {self.text}\n    {marker}"
 
 
 class AttngenError(Exception):

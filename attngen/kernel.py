@@ -43,6 +43,7 @@ class Kernel:
         inputs = spec.ir.inputs
         self._guarded = bool(getattr(spec.bindings, "guards", ()))
         self._tensors = tuple((i.name, spec.bindings.get(i.name)) for i in inputs if i.axes)
+        self._names = tuple(name for name, _ in self._tensors)
         self._ints = tuple((i.name, spec.bindings.get(i.name)) for i in inputs if not i.axes and i.type != "float")
         self._floats = tuple((i.name, spec.bindings.get(i.name)) for i in inputs if not i.axes and i.type == "float")
 
@@ -59,7 +60,7 @@ class Kernel:
         if self._guarded:
             self.spec.bindings.check()
         tensors, ints, floats = self._values(inputs)
-        refuse_gradients((q, k, v, *tensors))
+        check_dispatch(q, (("k", k), ("v", v), *zip(self._names, tensors, strict=True)))
         operator = FORWARD_LSE if return_lse else FORWARD
         return operator(q, k, v, tensors, ints, floats, self._text, self._options)
 
@@ -68,12 +69,9 @@ class Kernel:
         rest = dict(given) if given else given
         tensors = [_take(name, binding, rest) for name, binding in self._tensors]
         ints = [_int(name, _take(name, binding, rest)) for name, binding in self._ints]
-        floats = [float(_take(name, binding, rest)) for name, binding in self._floats]
+        floats = [_float(name, _take(name, binding, rest)) for name, binding in self._floats]
         if rest:
             self._refuse_names(rest)
-        for (name, _), tensor in zip(self._tensors, tensors, strict=True):
-            if not isinstance(tensor, torch.Tensor):
-                raise InputError(f"{name}: got {type(tensor).__name__}; a torch.Tensor is needed")
         return tensors, ints, floats
 
     def _refuse_names(self, rest: dict[str, Any]) -> None:
@@ -124,12 +122,29 @@ def _int(name: str, value: Any) -> Any:
     return value
 
 
-def refuse_gradients(tensors: tuple[Tensor, ...]) -> None:
-    """The CPU forward has no backward yet: say so instead of cutting the graph."""
-    if torch.is_grad_enabled():
-        for tensor in tensors:
-            if tensor.requires_grad:
-                raise InputError(
-                    "an input requires grad, and this version computes forward only; "
-                    "call it under torch.no_grad(), or detach the input"
-                )
+def _float(name: str, value: Any) -> float:
+    if isinstance(value, torch.Tensor):
+        refuse_gradient(name, value)
+    return float(value)
+
+
+def check_dispatch(q: Tensor, others: tuple[tuple[str, Tensor], ...]) -> None:
+    """What torch's dispatcher would decide by itself, wrongly or unreadably: devices, layouts, gradients."""
+    for name, tensor in (("q", q), *others):
+        if not isinstance(tensor, torch.Tensor):
+            raise InputError(f"{name}: got {type(tensor).__name__}; a torch.Tensor is needed")
+        if tensor.layout is not torch.strided or tensor.is_nested:
+            kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+            raise InputError(f"{name}: got a {kind} tensor; a dense (strided) one is needed")
+        if tensor.device != q.device:
+            raise InputError(f"{name}: is on {tensor.device}, but q is on {q.device}; move it there")
+        refuse_gradient(name, tensor)
+
+
+def refuse_gradient(name: str, tensor: Tensor) -> None:
+    """There is a forward only, so far: say so instead of cutting the graph."""
+    if tensor.requires_grad and torch.is_grad_enabled():
+        raise InputError(
+            f"{name}: requires grad, and this version computes forward only; "
+            "call the kernel under torch.no_grad(), or detach the input"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -53,6 +54,19 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _once() -> Callable[[logging.LogRecord], bool]:
+    """Lets every message pass the first time."""
+    seen: set[str] = set()
+
+    def first(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        fresh = message not in seen
+        seen.add(message)
+        return fresh
+
+    return first
+
+
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
 
 
@@ -64,6 +78,7 @@ def common(version: Version = False) -> None:
     log.setLevel(settings.current().log)
     if not log.handlers:
         handler = logging.StreamHandler()
+        handler.addFilter(_once())
         handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
         log.addHandler(handler)
         log.propagate = False

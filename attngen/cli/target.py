@@ -87,7 +87,7 @@ def _of(value: Any, text: str, dims: Grid | None) -> Target:
     if callable(value) and not isinstance(value, type):
         return Target(Spec.from_function(value, **space))
     raise InputError(
-        f"SPEC: {text!r} is a {type(value).__name__}; allowed: a Spec, a Kernel, a mask or score function, "
+        f"SPEC: {text!r} is of type {type(value).__name__}; allowed: a Spec, a Kernel, a mask or score function, "
         "or a function without parameters that returns one of them"
     )
 
@@ -149,11 +149,12 @@ def _file(path: Path) -> ModuleType:
     if not path.is_file():
         near = nearest(path.name, [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else [])
         raise InputError(f"SPEC: there is no file {str(path)!r}{near}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"_attngen_{path.stem}"  # its own name would hide a module of that name
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # the tracer finds sources, and pickles their classes, by name
+    sys.modules[name] = module
     sys.path.insert(0, str(path.parent.resolve()))
 
     def run() -> ModuleType:

@@ -13,7 +13,6 @@ from attngen.frontend.positions import MARK
 from attngen.frontend.refusals import random
 from attngen.frontend.tracer import Tracer
 
-
 AUTOGRAD = "gradients are derived by attngen; call what its forward computes instead of an autograd.Function"
 
 

@@ -38,13 +38,10 @@ def dtype_name(tensor: Tensor) -> str:
     return str(tensor.dtype)[6:]
 
 
-def check_qkv(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> None:
-    """Rank, dtype and device of the three operands."""
-    import torch
-
-    for name, tensor in (("q", q), ("k", k), ("v", v)):
-        if not isinstance(tensor, torch.Tensor):
-            raise InputError(f"{name}: got {type(tensor).__name__}; a torch.Tensor is needed")
+def check_operands(operands: Mapping[str, Tensor], layout: Layout) -> None:
+    """Rank, dtype and device of q, k, v and of every other tensor that a view reads."""
+    q = operands["q"]
+    for name, tensor in operands.items():
         if tensor.dim() != 4:
             raise InputError(
                 f"{name}: got shape {tuple(tensor.shape)} of rank {tensor.dim()}; "
@@ -52,9 +49,9 @@ def check_qkv(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> None:
             )
     if dtype_name(q) not in DTYPES:
         raise InputError(f"q: got dtype {q.dtype}; allowed: float32, bfloat16, float16, float64")
-    for name, tensor in (("k", k), ("v", v)):
+    for name, tensor in operands.items():
         if tensor.dtype != q.dtype:
-            raise InputError(f"{name}: got dtype {tensor.dtype}, but q is {q.dtype}; q, k and v share one dtype")
+            raise InputError(f"{name}: got dtype {tensor.dtype}, but q is {q.dtype}; queries, keys and values share one")
         if tensor.device != q.device:
             raise InputError(f"{name}: is on {tensor.device}, but q is on {q.device}; move it there")
 
@@ -63,7 +60,7 @@ def call_sizes(spec: Spec, tensors: Mapping[str, Tensor], layout: Layout) -> Siz
     """The sizes of a call from its viewed tensors (q, k, v, ...), after checking that they fit together."""
     b, h, n, d = AXES[layout]
     q, k, v = (tensors[name] for name in ("q", "k", "v"))
-    n_b = _broadcast("batch", q.shape[b], k.shape[b], v.shape[b])
+    n_b = _broadcast({name: tensor.shape[b] for name, tensor in tensors.items()})
     if k.shape[n] != v.shape[n] and not isinstance(spec.space, Paged):
         raise InputError(f"v: got {v.shape[n]} keys, but k has {k.shape[n]}; k and v have one length")
     for name, tensor in tensors.items():
@@ -90,8 +87,9 @@ def _whole(view: View) -> bool:
     return view.start is None and view.stop is None
 
 
-def _broadcast(what: str, *sizes: int) -> int:
-    largest = 0 if 0 in sizes else max(sizes)
-    if any(s not in (1, largest) for s in sizes):
-        raise InputError(f"q, k, v: got {what} sizes {', '.join(map(str, sizes))}; each must be equal or 1")
+def _broadcast(sizes: Mapping[str, int]) -> int:
+    largest = 0 if 0 in sizes.values() else max(sizes.values())
+    if any(size not in (1, largest) for size in sizes.values()):
+        given = ", ".join(map(str, sizes.values()))
+        raise InputError(f"{', '.join(sizes)}: got batch sizes {given}; each must be equal or 1")
     return largest

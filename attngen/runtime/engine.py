@@ -12,7 +12,7 @@ from attngen.errors import InputError
 from attngen.ir.nodes import Concat, Layout, Project, Spec
 from attngen.ir.walk import views
 from attngen.pipeline import Compiled, compile_spec
-from attngen.runtime.call import DTYPES, Sizes, call_sizes, check_qkv, dtype_name
+from attngen.runtime.call import DTYPES, Sizes, call_sizes, check_operands, dtype_name
 from attngen.runtime.inputs import check_inputs
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Engine:
 
     def problem(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool) -> Problem:
         """The compile-time facts of a call, after checking it."""
-        check_qkv(q, k, v, self.layout)
+        check_operands(self._viewed(q, k, v, inputs), self.layout)
         operands = tuple(
             Operand(name, dtype_name(t), t.dim(), t.shape[-1] if name in self.wide else 0)
             for name, t in zip(self.operands, (q, k, v, *inputs), strict=True)
@@ -94,9 +94,12 @@ class Engine:
 
     def sizes(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor]) -> Sizes:
         """The checked sizes of a call."""
+        return call_sizes(self.spec, self._viewed(q, k, v, inputs), self.layout)
+
+    def _viewed(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+        """q, k, v and the inputs that views read, by name."""
         named = zip(self.operands, (q, k, v, *inputs), strict=True)
-        tensors = {name: tensor for name, tensor in named if name in self.viewed or name in ("q", "k", "v")}
-        return call_sizes(self.spec, tensors, self.layout)
+        return {name: tensor for name, tensor in named if name in self.viewed or name in ("q", "k", "v")}
 
     def result_shape(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor]) -> tuple[int, int]:
         """Heads and width of the result."""
@@ -118,9 +121,9 @@ class Engine:
         floats: Sequence[float],
         return_lse: bool,
     ) -> Launch:
-        check_qkv(q, k, v, self.layout)
+        check_operands(self._viewed(q, k, v, inputs), self.layout)
         sizes = self.sizes(q, k, v, inputs)
-        check_inputs(self.tensor_inputs, inputs, sizes, q.device)
+        check_inputs(self.tensor_inputs, inputs, sizes, q.device, self.viewed)
         compiled = self.compiled(q, k, v, inputs, return_lse)
         call = Call(sizes.n_b, sizes.n_h, sizes.n_q, sizes.n_k, self.layout, (q, k, v, *inputs), (*ints, *floats))
         return compiled.backend.prepare(compiled.built, compiled.plan, call)

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from attngen.runtime.call import Sizes
 
 
-def check_inputs(declared: Sequence[Input], given: Sequence[Tensor], sizes: Sizes, device: torch.device) -> None:
-    """Rank, kind of dtype, device and labelled axes of every input tensor."""
+def check_inputs(
+    declared: Sequence[Input], given: Sequence[Tensor], sizes: Sizes, device: torch.device, viewed: frozenset[str]
+) -> None:
+    """Rank, kind of dtype, device and labelled axes of every input tensor.
+
+    Tensors that views read are keys or values of their own: in the layout of the call, with heads and lengths of theirs.
+    """
     expected = {"b": sizes.n_b, "h": sizes.n_h, "q": sizes.n_q, "kv": sizes.n_k}
     for item, tensor in zip(declared, given, strict=True):
         if tensor.dim() != len(item.axes):
@@ -30,6 +35,8 @@ def check_inputs(declared: Sequence[Input], given: Sequence[Tensor], sizes: Size
             raise InputError(f"{item.name}: got dtype {tensor.dtype}; the spec reads it as {item.type}")
         if tensor.device != device:
             raise InputError(f"{item.name}: is on {tensor.device}, but q is on {device}; move it there")
+        if item.name in viewed:
+            continue
         for axis, (label, size) in enumerate(zip(item.axes, tensor.shape, strict=True)):
             if label in expected and size not in (1, expected[label]):
                 raise InputError(

@@ -44,7 +44,8 @@ def _branch(call: Call, branch: Branch, inputs: dict[str, Tensor]) -> Tensor:
     rows = rows_of(call, branch, inputs)
     v = rows.v.to(call.operands["q"].dtype)
     eye = torch.eye(rows.score.shape[-1], dtype=torch.float64, device=v.device).expand(*v.shape[:2], -1, -1)
-    weights, _ = normalize(branch.normalizer, replace(rows, score=rows.score.double(), v=eye))
+    score = rows.score.to(v.dtype).double()
+    weights, _ = normalize(branch.normalizer, replace(rows, score=score, v=eye))
     return weights.to(v.dtype) @ v
 
 

@@ -39,6 +39,7 @@ class Evaluator:
         self.symbols = symbols
         self.loads = loads
         self.assumptions = assumptions
+        self._assuming = 0
         self._numbers: dict[Expr, Interval] = {}
         self._atoms: dict[Expr, Interval] = {}
         self._truths: dict[Expr, Truth] = {}
@@ -69,12 +70,14 @@ class Evaluator:
 
     def form(self, plain: Affine, expanded: Affine | None = None) -> Interval:
         """Bounds of an affine form, given without and with `x % c` expanded."""
-        result = self._sum(plain)
+        # What an assumption speaks of is bounded without assumptions: two that speak of each other would never end.
+        depth = 0 if self._assuming else ASSUMPTION_DEPTH
+        result = self._sum(plain, depth)
         if expanded is not None and expanded != plain:
-            result = iv.meet(result, self._sum(expanded))
+            result = iv.meet(result, self._sum(expanded, depth))
         return result
 
-    def _sum(self, form: Affine, depth: int = ASSUMPTION_DEPTH) -> Interval:
+    def _sum(self, form: Affine, depth: int) -> Interval:
         total: Interval | None = None
         for a, c in form.terms:
             term = iv.scale_int(self._atom(a), c)
@@ -93,7 +96,9 @@ class Evaluator:
                 c, remainder = divmod(form.coefficient(a), by)
                 if c == 0 or remainder:
                     continue
+                self._assuming += 1
                 rest = self._sum(form - known * c, depth - 1)
+                self._assuming -= 1
                 found = Interval(np.maximum(found.lo, rest.lo), found.hi) if c > 0 else Interval(
                     found.lo, np.minimum(found.hi, rest.hi))  # fmt: skip
         return found

@@ -8,6 +8,7 @@ from attngen.codegen.backend import Call, Launch, SourceFile
 from attngen.codegen.plan import Plan
 from attngen.ir.reference import reference
 from attngen.ir.text import text
+from attngen.ir.walk import views
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +67,9 @@ def run(
     """The reference on tensors of either layout; scalars come integers first, then floats, as in a call."""
     turned = [t.transpose(1, 2) if layout == "bnhd" else t for t in qkv]
     values: dict[str, Any] = dict(zip(("q", "k", "v"), turned, strict=True))
-    values |= zip((i.name for i in spec.inputs if i.axes), inputs, strict=True)
+    viewed = {view.tensor for view in views(spec)}
+    for name, tensor in zip((i.name for i in spec.inputs if i.axes), inputs, strict=True):
+        values[name] = tensor.transpose(1, 2) if layout == "bnhd" and name in viewed else tensor
     ints = [i.name for i in spec.inputs if not i.axes and i.type != "float"]
     floats = [i.name for i in spec.inputs if not i.axes and i.type == "float"]
     values |= zip((*ints, *floats), scalars, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,9 @@ DIVISORS = st.sampled_from([1, 2, 3, 4, 5, 8, 16, -1, -3, -4])
 
 
 def thorough(examples: int) -> settings:
-    """Many examples, no time limit for one of them."""
-    return settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    """Many examples, no time limit for one of them; ATTNGEN_TEST_FACTOR=20 tries twenty times as many."""
+    factor = int(os.environ.get("ATTNGEN_TEST_FACTOR", "1"))
+    return settings(max_examples=examples * factor, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def test_coordinates_of_a_grid() -> None:
     assert (found[0].status, found[0].lo, found[0].hi) == (Status.PROVEN, 0, 14)
 
 
-@thorough(600)
+@thorough(200)
 @given(strategies.cases(), st.data())
 def test_the_range_holds_wherever_the_mask_does(case: strategies.Case, data: st.DataObject) -> None:
     index = data.draw(strategies.ints(case.space, True, 2))

@@ -33,7 +33,7 @@ def holds(found: Interval, value: int) -> bool:
     return (lo <= value or lo <= -iv.LIMIT) and (value <= hi or hi >= iv.LIMIT)
 
 
-@thorough(1500)
+@thorough(400)
 @given(
     st.sampled_from(sorted(EXACT)),
     st.lists(ENDS, min_size=2, max_size=2),
@@ -63,7 +63,7 @@ def test_unbounded_stays_unbounded(name: str) -> None:
     assert holds(iv.add(ints(0, iv.UNBOUNDED), ints(-(2**59), 0)), 2**61)
 
 
-@thorough(500)
+@thorough(200)
 @given(st.floats(width=64, allow_nan=False), st.floats(width=64, allow_nan=False))
 def test_floats_hold_in_both_precisions(x: float, y: float) -> None:
     for rule, exact in ((iv.add, np.add), (iv.multiply, np.multiply), (iv.divide, np.divide)):

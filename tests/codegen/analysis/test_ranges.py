@@ -32,7 +32,7 @@ def sizes_of(sizes: Sizes, b: Any, h: Any) -> dict[str, Any]:
     return {"n_q": sizes.n_q, "n_k": sizes.n_k, "n_b": sizes.n_b, "n_h": sizes.n_h, "b": b, "h": h}
 
 
-@thorough(2000)
+@thorough(400)
 @given(strategies.cases(data=False), st.integers(1, 9))
 def test_outer_covers_and_inner_is_full(case: strategies.Case, tile: int) -> None:
     ranges = closed_form(case.mask, case.space)
@@ -49,7 +49,7 @@ def test_outer_covers_and_inner_is_full(case: strategies.Case, tile: int) -> Non
     assert not (~every & covered(ranges.inner, symbols, case.arrays, size.n_k)).any()
 
 
-@thorough(500)
+@thorough(150)
 @given(strategies.cases(data=False), st.data())
 def test_axes_of_a_grid(case: strategies.Case, data: st.DataObject) -> None:
     assume(isinstance(case.space, Grid))
@@ -76,7 +76,7 @@ def test_axes_of_a_grid(case: strategies.Case, data: st.DataObject) -> None:
         assert not (~cells.all(0) & inner).any()
 
 
-@thorough(1000)
+@thorough(300)
 @given(strategies.cases(depth=2))
 def test_visible_count(case: strategies.Case) -> None:
     count = visible_count(case.mask, case.space)

@@ -55,7 +55,7 @@ def test_neighborhoods_see_themselves() -> None:
     assert first_unsafe_row(mask, Grid((24, 16)), Sizes(384, 384)) is None
 
 
-@thorough(500)
+@thorough(200)
 @given(strategies.cases())
 def test_proven_rows_see_a_key(case: strategies.Case) -> None:
     dense = visible(case.mask, case.sizes, case.arrays, case.space).any(-1).all((0, 1))

@@ -17,7 +17,7 @@ from tests.codegen.analysis.strategies import thorough
 Q, KV = sym("q"), sym("kv")
 
 
-@thorough(1000)
+@thorough(250)
 @given(strategies.cases(), st.integers(1, 9), st.integers(1, 9), st.booleans())
 def test_never_and_always_are_true(case: strategies.Case, tile_q: int, tile_k: int, per_head: bool) -> None:
     size = case.sizes
@@ -33,7 +33,7 @@ def test_never_and_always_are_true(case: strategies.Case, tile_q: int, tile_k: i
             assert not (~every[of_head] & (found == TileClass.ALWAYS)).any()
 
 
-@thorough(300)
+@thorough(100)
 @given(strategies.cases(data=False), st.data())
 def test_boxes_of_a_grid(case: strategies.Case, data: st.DataObject) -> None:
     if not isinstance(case.space, Grid):

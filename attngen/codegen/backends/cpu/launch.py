@@ -13,6 +13,7 @@ from attngen.codegen.backends.cpu.config import CpuConfig
 from attngen.codegen.backends.cpu.tables import table_builders
 from attngen.codegen.plan import Plan
 from attngen.errors import AttngenError
+from attngen.ir.walk import views
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,16 +29,14 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
 
     abi = abi_of(plan)
     turned = call.layout == "bnhd"
-    views = {
-        v.tensor for b in plan.branches for k in b.keysets for v in (k.v, *(x for d in k.dots for x in (d.q, d.k)))
-    }
+    viewed = {view.tensor for view in views(plan.spec)}
     shape, strides = _result(call, plan.width, turned)
     static: list[int] = []
     for (name, rank), tensor in zip(abi.tensors, call.operands, strict=True):
-        axes = TURNED if turned and name in views else tuple(range(rank))
+        axes = TURNED if turned and name in viewed else tuple(range(rank))
         sizes = [tensor.shape[a] for a in axes]
         steps = [tensor.stride(a) for a in axes]
-        if name in views:  # one batch, or one head, for all
+        if name in viewed:  # one batch, or one head, for all
             steps[0] = 0 if sizes[0] == 1 else steps[0]
         static += [*(sizes or [1]), *(steps or [0])]
     static += [strides[a] for a in (TURNED if turned else (0, 1, 2, 3))]
@@ -49,7 +48,10 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
     like = call.operands[0]
     dtype, lse_dtype = like.dtype, torch.float64 if like.dtype == torch.float64 else torch.float32
     rows = (call.n_b, call.n_h, call.n_q)
-    return_lse, empty = plan.problem.return_lse, call.n_k == 0
+    return_lse = plan.problem.return_lse
+    keys = dict(zip((name for name, _ in abi.tensors), call.operands, strict=True))
+    sets = [keyset.v.tensor for branch in plan.branches for keyset in branch.keysets]
+    empty = all(keys[name].shape[1 if turned else 2] == 0 for name in sets)
     n_b, n_h, n_q = rows
     empty_strided, threads = torch.empty_strided, torch.get_num_threads
 

@@ -1,0 +1,89 @@
+"""Every library mask against the oracle, over awkward lengths; a mask is one kernel whatever the lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import attngen
+from attngen import masks
+from tests.end_to_end.oracle import check, kernel_of, operands
+
+pytestmark = pytest.mark.cxx
+
+MASKS: dict[str, Callable[[], Any]] = {
+    "full": lambda: masks.full(),
+    "causal": lambda: masks.causal(),
+    "causal-bottom-right": lambda: masks.causal(align="bottom_right"),
+    "sliding-window-1": lambda: masks.sliding_window(1),
+    "sliding-window-9": lambda: masks.sliding_window(9),
+    "window-left": lambda: masks.window(16, 0),
+    "window-both": lambda: masks.window(5, 20),
+    "window-open": lambda: masks.window(-1, 3),
+    "prefix": lambda: masks.prefix(10),
+    "prefix-or-causal": lambda: masks.prefix(10) | masks.causal(),
+    "sink-and-window": lambda: (masks.sink(4) | masks.sliding_window(16)) & masks.causal(),
+    "chunked": lambda: masks.chunked(24),
+    "dilated": lambda: masks.dilated(8, 3),
+    "not-causal": lambda: ~masks.causal(),
+    "none": lambda: masks.causal() & ~masks.causal(),
+    "holes": lambda: masks.Mask.of(lambda q, kv: (q * 7 + kv * 13) % 5 < 2),
+    "empty-rows": lambda: masks.Mask.of(lambda q, kv: (q % 3 != 1) & (kv <= q) & (q > 5)),
+    "per-head": lambda: masks.Mask.of(lambda h, q, kv: torch.where(h % 2 == 0, kv <= q, kv >= q - 3)),
+    "per-batch": lambda: masks.Mask.of(lambda b, q, kv: kv < 20 * b + 3),
+    "not-equal": lambda: masks.Mask.of(lambda q, kv: q != kv),
+}
+LENGTHS = [(1, 1), (1, 7), (7, 1), (48, 128), (49, 129), (130, 65), (203, 331), (331, 203)]
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_mask(name: str) -> None:
+    kernel = kernel_of(attngen.Spec(mask=MASKS[name]()))
+    for n_q, n_k in LENGTHS:
+        check(kernel, *operands(n_q=n_q, n_k=n_k), lse=True)
+
+
+def test_lengths_of_each_batch() -> None:
+    lengths = torch.tensor([0, 1, 64, 131])
+    check(attngen.Spec(mask=masks.lengths(lengths)), *operands(b=4, n_q=33, n_k=131), lse=True)
+
+
+@pytest.mark.parametrize("sorted_ids", [True, False], ids=["sorted", "shuffled"])
+def test_documents(sorted_ids: bool) -> None:
+    ids = torch.randint(0, 9, (2, 301), generator=torch.Generator().manual_seed(0))
+    ids = ids.sort().values if sorted_ids else ids
+    check(attngen.Spec(mask=masks.document(ids) & masks.causal()), *operands(n_q=301), lse=True)
+
+
+def test_documents_from_offsets() -> None:
+    offsets = torch.tensor([0, 1, 64, 65, 200, 301])
+    check(attngen.Spec(mask=masks.document(cu_seqlens=offsets)), *operands(n_q=301), lse=True)
+
+
+@pytest.mark.parametrize(
+    ("dims", "kernel_size", "options"),
+    [
+        ((128,), 3, {"stride": 2, "dilation": 10}),
+        ((125,), 15, {"stride": 7, "is_causal": True}),
+        ((5, 25), (5, 16), {"stride": (1, 16)}),
+        ((19, 29), (8, 8), {"dilation": (2, 3)}),
+        ((8, 8), (8, 8), {}),
+        ((6, 7, 9), (3, 4, 5), {"stride": (1, 2, 3), "dilation": (2, 1, 1), "is_causal": (False, True, False)}),
+        ((8, 4, 8), (7, 3, 7), {"is_causal": (True, True, True)}),
+    ],
+    ids=["1d-dilated", "1d-causal", "2d-strided", "2d-dilated", "2d-whole", "3d-all", "3d-causal"],
+)
+def test_neighborhood(dims: tuple[int, ...], kernel_size: Any, options: dict[str, Any]) -> None:
+    count = int(torch.tensor(dims).prod())
+    spec = attngen.mechanisms.neighborhood(dims, kernel_size, **options)
+    check(spec, *operands(b=1, h=2, n_q=count), lse=True)
+
+
+def test_coordinates_of_a_grid() -> None:
+    def diamond(q: Any, kv: Any) -> Any:
+        return (q[0] - kv[0]).abs() + (q[1] - kv[1]).abs() <= 3
+
+    check(attngen.Spec(mask=diamond, space=attngen.Grid((9, 14))), *operands(n_q=126), lse=True)

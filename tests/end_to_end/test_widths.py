@@ -1,0 +1,40 @@
+"""Head dimensions that fill no vector, or many."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import attngen
+from attngen import masks, normalizers
+from tests.end_to_end.oracle import BOUND, check, operands
+
+pytestmark = pytest.mark.cxx
+
+WIDTHS = [(1, 1), (3, 8), (8, 3), (17, 64), (64, 17), (80, 128), (128, 80), (256, 512), (512, 256), (1, 512)]
+LOW = [(1, 1), (3, 17), (17, 3), (80, 80), (129, 64), (512, 511)]
+
+
+def shown(widths: tuple[int, int]) -> str:
+    return f"{widths[0]}x{widths[1]}"
+
+
+@pytest.mark.parametrize("widths", WIDTHS, ids=shown)
+def test_float32(widths: tuple[int, int]) -> None:
+    d, dv = widths
+    check(attngen.Spec(mask=masks.causal()), *operands(n_q=70, n_k=151, d=d, dv=dv), lse=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=["bf16", "fp16", "fp64"])
+@pytest.mark.parametrize("widths", LOW, ids=shown)
+def test_other_types(widths: tuple[int, int], dtype: torch.dtype) -> None:
+    if dtype != torch.bfloat16 and widths in [(1, 1), (512, 511)]:
+        pytest.skip("the packing of pairs is what is at stake there")
+    d, dv = widths
+    check(attngen.Spec(mask=masks.causal()), *operands(n_q=70, n_k=151, d=d, dv=dv, dtype=dtype), lse=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_sum_of_values_in_odd_widths(dtype: torch.dtype) -> None:
+    spec = attngen.Spec(mask=masks.causal(), normalizer=normalizers.affine(0.5, 0.01))
+    check(spec, *operands(n_q=70, n_k=151, d=17, dv=33, dtype=dtype), lse=True, bound=BOUND[dtype])
