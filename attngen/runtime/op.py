@@ -19,26 +19,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ARGUMENTS = "Tensor q, Tensor k, Tensor v, Tensor[] inputs, SymInt[] ints, float[] floats, str spec, str options"
-LIBRARY = torch.library.Library("attngen", "DEF")
+LIBRARY: Any = torch.library.Library("attngen", "DEF")  # type: ignore[no-untyped-call]
 LIBRARY.define(f"forward({ARGUMENTS}) -> Tensor")
 LIBRARY.define(f"forward_lse({ARGUMENTS}) -> (Tensor, Tensor)")
 
 
-def _run(
+def forward(
     q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], ints: Sequence[int], floats: Sequence[float],
-    spec: str, options: str, return_lse: bool,
-) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    return engine(spec, options).forward(q, k, v, inputs, ints, floats, return_lse)
-
-
-def forward(*args: Any) -> Tensor:
+    spec: str, options: str,
+) -> Tensor:  # fmt: skip
     """The result alone."""
-    return _run(*args, False)[0]
+    return engine(spec, options).forward(q, k, v, inputs, ints, floats, False)[0]
 
 
-def forward_lse(*args: Any) -> tuple[Tensor, Tensor]:
+def forward_lse(
+    q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], ints: Sequence[int], floats: Sequence[float],
+    spec: str, options: str,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The result and the log-sum-exp of every row."""
-    out, lse = _run(*args, True)
+    out, lse = engine(spec, options).forward(q, k, v, inputs, ints, floats, True)
     assert lse is not None
     return out, lse
 
@@ -49,7 +48,7 @@ def result_like(q: Tensor, k: Tensor, v: Tensor, heads: int, width: int, layout:
     shape = [0, 0, 0, width]
     shape[b] = max(q.shape[b], k.shape[b], v.shape[b]) if min(q.shape[b], k.shape[b], v.shape[b]) else 0
     shape[h], shape[n] = heads, q.shape[n]
-    order = sorted((0, 1, 2), key=lambda axis: -q.stride(axis))
+    order = sorted((0, 1, 2), key=q.stride, reverse=True)
     strides, step = [0, 0, 0, 1], width
     for axis in reversed(order):
         strides[axis] = step

@@ -9,6 +9,7 @@ import torch
 from attngen import settings
 from attngen.cli import health
 from attngen.codegen.backends.cpu import compiler
+from attngen.runtime.engine import engine
 from tests.cli.conftest import Run
 
 
@@ -25,12 +26,14 @@ def test_ready(run: Run) -> None:
 
 
 def test_what_is_missing_is_said(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    engine.cache_clear()  # kernels of other tests stay built
     monkeypatch.setattr(compiler, "find", lambda: compiler.NoCompiler("no C++ compiler runs here. Install g++."))
     open_to_all = tmp_path / "cache"
     open_to_all.mkdir()
     open_to_all.chmod(0o777)
     monkeypatch.setenv("ATTNGEN_CACHE_DIR", str(open_to_all))
     result = run("doctor")
+    engine.cache_clear()
     assert result.exit_code == 1
     lines = result.output.splitlines()
     assert lines[-1] == "not ready"

@@ -21,10 +21,10 @@ visible 32.81 % (21 of 64 pairs)
 
 PACKED = """\
 document   33 queries x 33 keys, one cell is 11 x 11
-+ + .
++ + +
 + # +
-. + +
-visible between 11.11 % and 77.78 %
++ + +
+visible between 11.11 % and 100.00 %
 # always   + sometimes   . never visible
 """
 

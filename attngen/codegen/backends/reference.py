@@ -73,6 +73,9 @@ def run(
     ints = [i.name for i in spec.inputs if not i.axes and i.type != "float"]
     floats = [i.name for i in spec.inputs if not i.axes and i.type == "float"]
     values |= zip((*ints, *floats), scalars, strict=True)
-    result = reference(spec, values, return_lse=return_lse)
-    out, lse = result if return_lse else (result, None)
+    lse = None
+    if return_lse:
+        out, lse = reference(spec, values, return_lse=True)
+    else:
+        out = reference(spec, values)
     return (out.transpose(1, 2) if layout == "bnhd" else out), lse

@@ -49,9 +49,9 @@ class TableBuilder:
             offsets = [t.offsets[:-1] + start for t, start in zip(found.tables, ends, strict=False)]
             self._kept = (
                 np.concatenate([*offsets, ends[-1:]]).astype(np.int64),
-                np.concatenate([t.begin for t in found.tables] or [np.zeros(0)]).astype(np.int32),
-                np.concatenate([t.end for t in found.tables] or [np.zeros(0)]).astype(np.int32),
-                np.concatenate([t.full for t in found.tables] or [np.zeros(0)]).astype(np.uint8),
+                _joined([t.begin for t in found.tables], np.int32),
+                _joined([t.end for t in found.tables], np.int32),
+                _joined([t.full for t in found.tables], np.uint8),
                 np.ascontiguousarray(found.pattern, np.int32),
             )
             self._read = read
@@ -82,6 +82,10 @@ def table_builders(plan: Plan, abi: Abi, config: CpuConfig, call: Call) -> list[
             )
         )
     return builders
+
+
+def _joined(parts: Sequence[Any], dtype: Any) -> Any:
+    return np.concatenate([*parts, np.zeros(0, dtype)]).astype(dtype)
 
 
 def _same(value: Any, read: Any) -> bool:
