@@ -10,7 +10,7 @@ from attngen.errors import InputError
 from attngen.ir.nodes import Layout
 from attngen.runtime import op as _op  # noqa: F401  (defines the operator)
 from attngen.runtime.call import AXES
-from attngen.runtime.engine import Engine, engine
+from attngen.runtime.engine import Engine, engine, remember
 from attngen.suggest import nearest
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Kernel:
         self.__doc__ = f"attngen kernel {spec.ir.name}"
         self.kept_for: Any = None
         self._text = str(spec)
-        self._options = f"{layout}:{backend or ''}"
+        self._options = f"{layout}:{backend or ''}:{remember(spec.ir, self._text)}"
         inputs = spec.ir.inputs
         self._guarded = bool(getattr(spec.bindings, "guards", ()))
         self._tensors = tuple((i.name, spec.bindings.get(i.name)) for i in inputs if i.axes)

@@ -84,12 +84,12 @@ def test_loop_families(normalizer: object, loop: str, law: str) -> None:
 
 
 def test_branches_patterns_and_rows() -> None:
-    found = explained(attngen.mechanisms.dual_triangle("across_heads"), 12, 12, heads=4, backend="reference")
+    found = explained(attngen.mechanisms.dual_triangle("across_heads"), 200, 200, heads=4, backend="reference")
     assert found.choice.loop.startswith("2 branches, side by side: ")
     assert [facts.title for facts in found.keysets] == ["branch 0", "branch 1"]
     assert found.keysets[0].patterns == "the mask depends on the head; 2 distinct"
-    assert found.keysets[0].pairs == (4 * 78, 4 * 78)
-    assert found.keysets[0].rows.startswith("every row sees a key, proven")
+    assert found.keysets[0].pairs == (4 * 20100, 4 * 20100)
+    assert found.keysets[0].rows.endswith("here 1 to 200 keys")
 
 
 def test_ids_go_through_a_table() -> None:

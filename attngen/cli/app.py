@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from attngen.cli.commands import cache, doctor, explain, list_, show, verify
+from attngen.cli.logs import logged
 from attngen.errors import AttngenError
 
 WRONG = 2
@@ -22,7 +21,8 @@ class Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with logged():
+                return super().invoke(ctx)
         except AttngenError as problem:
             if os.environ.get("ATTNGEN_DEBUG"):
                 raise
@@ -54,31 +54,9 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _once() -> Callable[[logging.LogRecord], bool]:
-    """Lets every message pass the first time."""
-    seen: set[str] = set()
-
-    def first(record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        fresh = message not in seen
-        seen.add(message)
-        return fresh
-
-    return first
-
-
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
 
 
 @app.callback()
 def common(version: Version = False) -> None:
-    from attngen import settings
-
-    log = logging.getLogger("attngen")
-    log.setLevel(settings.current().log)
-    if not log.handlers:
-        handler = logging.StreamHandler()
-        handler.addFilter(_once())
-        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-        log.addHandler(handler)
-        log.propagate = False
+    """Options before the command."""

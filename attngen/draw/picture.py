@@ -12,7 +12,7 @@ from attngen.codegen.analysis import Arrays, Sizes, patterns
 from attngen.draw.cells import Cells, cells
 from attngen.draw.counts import counts
 from attngen.errors import InputError
-from attngen.ir.expr import Expr, loads, symbols
+from attngen.ir.expr import Expr, loads, sym, symbols
 from attngen.ir.nodes import Grid
 from attngen.samples.limits import limits
 
@@ -143,10 +143,11 @@ def _spans(numbers: list[int]) -> str:
 def _extent(spec: Spec, arrays: Mapping[str, Any], axis: str) -> int:
     """How many batches or heads the inputs that masks read tell apart; 8 heads for a mask that counts them itself."""
     exprs = [keyset.mask for branch in spec.ir.branches for keyset in branch.all_keysets()]
-    named = [i for i in spec.ir.inputs if i.name in arrays and i.name in {e.tensor for e in loads(*exprs)}]
-    sizes = [arrays[i.name].shape[n] for i in named for n, label in enumerate(i.axes) if label == axis]
+    known = [node for node in loads(*exprs) if node.tensor in arrays]
+    indexed = [pair for node in known for pair in zip(node.indices, arrays[node.tensor].shape, strict=False)]
+    sizes = [int(size) for index, size in indexed if index == sym(axis)]
     if sizes:
-        return int(max(1, *sizes))
+        return max(1, *sizes)
     return 8 if axis == "h" and {"h", "n_h"} & symbols(*exprs) else 1
 
 

@@ -51,7 +51,9 @@ def check_operands(operands: Mapping[str, Tensor], layout: Layout) -> None:
         raise InputError(f"q: got dtype {q.dtype}; allowed: float32, bfloat16, float16, float64")
     for name, tensor in operands.items():
         if tensor.dtype != q.dtype:
-            raise InputError(f"{name}: got dtype {tensor.dtype}, but q is {q.dtype}; queries, keys and values share one")
+            raise InputError(
+                f"{name}: got dtype {tensor.dtype}, but q is {q.dtype}; queries, keys and values share one"
+            )
         if tensor.device != q.device:
             raise InputError(f"{name}: is on {tensor.device}, but q is on {q.device}; move it there")
 

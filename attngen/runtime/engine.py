@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
@@ -9,8 +10,9 @@ from attngen.codegen.backend import Call, Launch
 from attngen.codegen.plan import value_extent
 from attngen.codegen.problem import Operand, Problem
 from attngen.errors import InputError
+from attngen.ir.expr import postorder
 from attngen.ir.nodes import Concat, Layout, Project, Spec
-from attngen.ir.walk import views
+from attngen.ir.walk import expressions, views
 from attngen.pipeline import Compiled, compile_spec
 from attngen.runtime.call import DTYPES, Sizes, call_sizes, check_operands, dtype_name
 from attngen.runtime.inputs import check_inputs
@@ -25,22 +27,37 @@ MOST_LAUNCHES = 4096
 """Sets of shapes that are kept per spec; a program with more of them prepares anew."""
 
 
-@lru_cache(maxsize=512)
-def engine(spec: str, options: str) -> Engine:
-    """The engine of a spec in text form; `options` is `layout:backend`, with an empty backend for the default."""
-    from attngen.ir.parse import parse
+WRITTEN: dict[tuple[str, str], Spec] = {}
+"""Specs of this process by text and place: they know the user's lines, which the text does not carry."""
 
-    return Engine(parse(spec), options)
+
+def remember(spec: Spec, text: str) -> str:
+    """Keeps the spec for `engine`; gives the name of its place, a hash of the lines that it was written in."""
+    lines = [(n.source.file, n.source.line, n.source.column) for n in postorder(*expressions(spec)) if n.source]
+    place = hashlib.sha256(repr(lines).encode()).hexdigest()[:16]
+    WRITTEN[text, place] = spec
+    return place
+
+
+@lru_cache(maxsize=512)
+def engine(text: str, options: str) -> Engine:
+    """The engine of a spec in text form; `options` is `layout:backend:place`, the last two of which may be empty."""
+    layout, backend, place = options.split(":")
+    spec = WRITTEN.get((text, place))
+    if spec is None:
+        from attngen.ir.parse import parse
+
+        spec = parse(text)
+    return Engine(spec, cast(Layout, layout), backend or None)
 
 
 class Engine:
     """Compiles on demand, one kernel per problem (dtypes and widths), one launch per set of shapes."""
 
-    def __init__(self, spec: Spec, options: str) -> None:
-        layout, _, backend = options.partition(":")
+    def __init__(self, spec: Spec, layout: Layout, backend: str | None) -> None:
         self.spec = spec
-        self.layout = cast(Layout, layout)
-        self.backend = backend or None
+        self.layout = layout
+        self.backend = backend
         self.tensor_inputs = tuple(i for i in spec.inputs if i.axes)
         self.int_inputs = tuple(i for i in spec.inputs if not i.axes and i.type != "float")
         self.float_inputs = tuple(i for i in spec.inputs if not i.axes and i.type == "float")

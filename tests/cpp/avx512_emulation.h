@@ -29,19 +29,25 @@ namespace emulated {
 typedef int32_t v16i __attribute__((vector_size(64), may_alias));
 typedef uint32_t v16u __attribute__((vector_size(64), may_alias));
 typedef uint64_t v8u __attribute__((vector_size(64), may_alias));
-template <class F> static inline __m512 floats(F f) {
+template <class F>
+static inline __m512 floats(F f) {
   __m512 x;
   for (int i = 0; i < 16; i++) x[i] = f(i);
   return x;
 }
-template <class F> static inline __m512i integers(F f) {
+template <class F>
+static inline __m512i integers(F f) {
   v16i x;
   for (int i = 0; i < 16; i++) x[i] = (int32_t)f(i);
   return (__m512i)x;
 }
 // A pick within each 128-bit lane: element f(i) of the lane, from b where f(i) >= 4.
-template <class F> static inline __m512 in_lanes(__m512 a, __m512 b, F f) {
-  return floats([&](int i) { int s = f(i % 4); return s < 4 ? a[i / 4 * 4 + s] : b[i / 4 * 4 + s - 4]; });
+template <class F>
+static inline __m512 in_lanes(__m512 a, __m512 b, F f) {
+  return floats([&](int i) {
+    int s = f(i % 4);
+    return s < 4 ? a[i / 4 * 4 + s] : b[i / 4 * 4 + s - 4];
+  });
 }
 static inline float half(uint16_t x) { return _cvtsh_ss(x); }
 static inline float bf16(uint16_t x) {
@@ -59,9 +65,19 @@ static inline uint16_t to_bf16(float x) {
 
 #define EMULATED static inline __attribute__((unused))
 EMULATED __m512 _mm512_set1_ps(float x) { return __m512{} + x; }
-EMULATED __m512i _mm512_set1_epi32(int x) { return emulated::integers([&](int) { return x; }); }
-EMULATED __m512 _mm512_loadu_ps(const void* p) { __m512 x; memcpy(&x, p, 64); return x; }
-EMULATED __m512i _mm512_loadu_si512(const void* p) { __m512i x; memcpy(&x, p, 64); return x; }
+EMULATED __m512i _mm512_set1_epi32(int x) {
+  return emulated::integers([&](int) { return x; });
+}
+EMULATED __m512 _mm512_loadu_ps(const void* p) {
+  __m512 x;
+  memcpy(&x, p, 64);
+  return x;
+}
+EMULATED __m512i _mm512_loadu_si512(const void* p) {
+  __m512i x;
+  memcpy(&x, p, 64);
+  return x;
+}
 EMULATED void _mm512_storeu_ps(void* p, __m512 x) { memcpy(p, &x, 64); }
 EMULATED __m512 _mm512_maskz_loadu_ps(__mmask16 m, const float* p) {
   return emulated::floats([&](int i) { return m >> i & 1 ? p[i] : 0; });
@@ -85,20 +101,31 @@ EMULATED __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) {
   return emulated::floats([&](int i) { return __builtin_fmaf(a[i], b[i], c[i]); });
 }
 // The second operand where one is NaN, as the instructions have it.
-EMULATED __m512 _mm512_max_ps(__m512 a, __m512 b) { return emulated::floats([&](int i) { return a[i] > b[i] ? a[i] : b[i]; }); }
-EMULATED __m512 _mm512_min_ps(__m512 a, __m512 b) { return emulated::floats([&](int i) { return a[i] < b[i] ? a[i] : b[i]; }); }
-EMULATED __m512 _mm512_sqrt_ps(__m512 a) { return emulated::floats([&](int i) { return __builtin_sqrtf(a[i]); }); }
+EMULATED __m512 _mm512_max_ps(__m512 a, __m512 b) {
+  return emulated::floats([&](int i) { return a[i] > b[i] ? a[i] : b[i]; });
+}
+EMULATED __m512 _mm512_min_ps(__m512 a, __m512 b) {
+  return emulated::floats([&](int i) { return a[i] < b[i] ? a[i] : b[i]; });
+}
+EMULATED __m512 _mm512_sqrt_ps(__m512 a) {
+  return emulated::floats([&](int i) { return __builtin_sqrtf(a[i]); });
+}
 // Rounding to whole numbers only (the upper half of the immediate is 0): 8 nearest even, 9 down, 10 up.
 EMULATED __m512 _mm512_roundscale_ps(__m512 a, int mode) {
-  return emulated::floats([&](int i) { return mode == 8 ? __builtin_rintf(a[i]) : mode == 9 ? __builtin_floorf(a[i]) : __builtin_ceilf(a[i]); });
+  return emulated::floats([&](int i) {
+    return mode == 8 ? __builtin_rintf(a[i]) : mode == 9 ? __builtin_floorf(a[i]) : __builtin_ceilf(a[i]);
+  });
 }
 EMULATED __m512 _mm512_scalef_ps(__m512 a, __m512 b) {
-  return emulated::floats([&](int i) { return b[i] == b[i] ? __builtin_ldexpf(a[i], (int)__builtin_floorf(b[i])) : (float)b[i]; });
+  return emulated::floats(
+      [&](int i) { return b[i] == b[i] ? __builtin_ldexpf(a[i], (int)__builtin_floorf(b[i])) : (float)b[i]; });
 }
 EMULATED __m512i _mm512_cvttps_epi32(__m512 a) {
   return emulated::integers([&](int i) { return a[i] > -0x1p31f && a[i] < 0x1p31f ? (int32_t)a[i] : INT32_MIN; });
 }
-EMULATED __m512 _mm512_cvtepi32_ps(__m512i a) { return emulated::floats([&](int i) { return (float)((emulated::v16i)a)[i]; }); }
+EMULATED __m512 _mm512_cvtepi32_ps(__m512i a) {
+  return emulated::floats([&](int i) { return (float)((emulated::v16i)a)[i]; });
+}
 EMULATED __m512i _mm512_cvtepu16_epi32(__m256i a) {
   uint16_t x[16];
   memcpy(x, &a, 32);
@@ -142,8 +169,12 @@ EMULATED __m512i _mm512_mul_epu32(__m512i a, __m512i b) {
 EMULATED __m512 _mm512_permutexvar_ps(__m512i index, __m512 a) {
   return emulated::floats([&](int i) { return a[((emulated::v16i)index)[i] & 15]; });
 }
-EMULATED __m512 _mm512_unpacklo_ps(__m512 a, __m512 b) { return emulated::in_lanes(a, b, [](int i) { return i / 2 + i % 2 * 4; }); }
-EMULATED __m512 _mm512_unpackhi_ps(__m512 a, __m512 b) { return emulated::in_lanes(a, b, [](int i) { return 2 + i / 2 + i % 2 * 4; }); }
+EMULATED __m512 _mm512_unpacklo_ps(__m512 a, __m512 b) {
+  return emulated::in_lanes(a, b, [](int i) { return i / 2 + i % 2 * 4; });
+}
+EMULATED __m512 _mm512_unpackhi_ps(__m512 a, __m512 b) {
+  return emulated::in_lanes(a, b, [](int i) { return 2 + i / 2 + i % 2 * 4; });
+}
 EMULATED __m512 _mm512_shuffle_ps(__m512 a, __m512 b, int pick) {
   return emulated::in_lanes(a, b, [&](int i) { return (pick >> 2 * i & 3) + i / 2 * 4; });
 }

@@ -18,15 +18,15 @@ def test_shapes_parse_and_print() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1,2", "--shape: got 2 numbers"),
-        ("1,0,1,1,1,1", "--shape: got Hq='0'"),
-        ("1,1,1,1,1,-4", "--shape: got D='-4'"),
+        ("1,2", "got 2 numbers"),
+        ("1,0,1,1,1,1", "got Hq='0'"),
+        ("1,1,1,1,1,-4", "got D='-4'"),
     ],
 )
 def test_bad_shapes(text: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         Shape.parse(text)
-    assert str(caught.value).startswith(message)
+    assert str(caught.value).startswith(f"--shape: {message}")
 
 
 def test_limits_come_from_captures_and_grids() -> None:

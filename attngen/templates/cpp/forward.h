@@ -9,9 +9,8 @@
 //
 // What an attention is comes in through generated structs; README.md in this folder lists what they must provide.
 #pragma once
-#include "pack.h"
-#include "row_passes.h"
 #include "threads.h"
+#include "tile.h"
 
 namespace attngen {
 
@@ -20,55 +19,16 @@ struct Call {
   int64_t batch, heads, queries, threads;
 };
 
-// What the driver derives from a branch and its tile sizes.
-template <class B> struct Shape {
-  typedef typename WordsOf<typename B::element>::type Words;
-  typedef typename Words::word word;
-  typedef typename B::tile tile;
-  static constexpr int QT = tile::QT, KT = tile::KT, G = tile::G;
-  static constexpr int PANEL = tile::QK_NV * W;                 // keys in one packed panel
-  static constexpr int DV_PAD = (B::DV + W - 1) / W * W;
-  static_assert(KT % PANEL == 0, "a key tile is a whole number of panels");
-  static constexpr long words(int channels) { return (channels + Words::per_word - 1) / Words::per_word; }
-};
-
-// One thread's memory, O(tile): carved from a single allocation, every part on its own cache line.
-struct Arena {
-  char* base;
-  size_t used;
-  template <class T> T* take(size_t n) {
-    T* p = (T*)(base + used);
-    used += (n * sizeof(T) + 63) / 64 * 64;
-    return p;
-  }
-};
-
-template <class B> struct Scratch {
-  typedef Shape<B> S;
-  typename S::word *q[B::dots], *k[B::dots], *v;
-  real *scores[B::dots], *visible, *acc, *v_sum, *ones;
-  RowState<B, S::QT>* state;
-
-  explicit Scratch(Arena& arena) {
-    for (int i = 0; i < B::dots; i++) {
-      scores[i] = arena.take<real>(S::QT * S::KT);
-      k[i] = arena.take<typename S::word>(S::KT * S::words(B::D(i)) + W);
-      q[i] = arena.take<typename S::word>(S::G * S::QT * S::words(B::D(i)) + W);
-    }
-    v = arena.take<typename S::word>(S::KT * S::DV_PAD);
-    acc = arena.take<real>((long)S::G * S::QT * S::DV_PAD);
-    state = arena.take<RowState<B, S::QT>>(S::G);
-    visible = arena.take<real>(B::sums_values ? S::QT * S::KT : 0);
-    v_sum = arena.take<real>(B::sums_values ? (long)S::G * S::QT * S::DV_PAD : 0);
-    ones = arena.take<real>(S::QT);
-  }
-};
-
 // Queries [begin, end) of one head.
 struct QueryTile {
   int b, h;
   long begin, end;
   int rows() const { return (int)(end - begin); }
+  // The g-th tile of `size` rows within this group; without rows once the group has ended.
+  QueryTile part(int g, int size) const {
+    const long from = begin + (long)g * size, to = from + size;
+    return {b, h, from < end ? from : end, to < end ? to : end};
+  }
 };
 
 // The smallest interval that holds every key of [k_begin, k_end) that the tile may see; empty when none.
@@ -88,90 +48,25 @@ static inline Interval visible_hull(const Args& args, const QueryTile& q, long k
   return hull;
 }
 
-template <class B, int I = 0, class Args> static void pack_all_queries(const Args& args, const QueryTile& q, Scratch<B>& scratch) {
-  pack_queries<typename Shape<B>::Words, typename B::element, B::D(I)>(B::template q<I>(args, q.b, q.h), q.begin, q.rows(), scratch.q[I]);
+// The whole panels of the block that hold an interval of keys.
+static inline void cover(TileKeys& t, const Interval& keys, int panel) {
+  t.begin = (int)(keys.begin - t.first) / panel * panel;
+  t.end = ((int)(keys.end - t.first) + panel - 1) / panel * panel;
+}
+
+template <class B, int I = 0, class Args>
+static void pack_all_queries(const Args& args, const QueryTile& q, Scratch<B>& scratch) {
+  pack_queries<typename Shape<B>::Words, typename B::element, B::D(I)>(B::template q<I>(args, q.b, q.h), q.begin,
+                                                                       q.rows(), scratch.q[I]);
   if constexpr (I + 1 < B::dots) pack_all_queries<B, I + 1>(args, q, scratch);
 }
 
 template <class B, class KS, int I = 0, class Args>
 static void pack_all_keys(const Args& args, const QueryTile& q, const TileKeys& t, Scratch<B>& scratch) {
   typedef Shape<B> S;
-  pack_keys<typename S::Words, typename B::element, B::D(I), S::tile::QK_NV>(KS::template k<I>(args, q.b, q.h), t.first, t.begin, t.end, t.present, scratch.k[I]);
+  pack_keys<typename S::Words, typename B::element, B::D(I), S::tile::QK_NV>(KS::template k<I>(args, q.b, q.h), t.first,
+                                                                             t.begin, t.end, t.present, scratch.k[I]);
   if constexpr (I + 1 < B::dots) pack_all_keys<B, KS, I + 1>(args, q, t, scratch);
-}
-
-// Scores of one tile for every dot: each panel of keys against all rows.
-template <class B, int I = 0>
-static inline void score_product(const Scratch<B>& scratch, int g, int rows, const TileKeys& t) {
-  typedef Shape<B> S;
-  constexpr long DW = S::words(B::D(I));
-  const typename S::word* q = scratch.q[I] + g * S::QT * DW;
-  for (int j = t.begin; j < t.end; j += S::PANEL)
-    panel_product<typename S::Words, S::tile::QK_MR, S::tile::QK_NV, false>(q, DW, scratch.k[I] + j * DW, scratch.scores[I] + j, S::KT, nullptr, DW, rows);
-  if constexpr (I + 1 < B::dots) score_product<B, I + 1>(scratch, g, rows, t);
-}
-
-// acc = acc * factor + P V, panel of columns by panel of columns.
-template <class B>
-static inline void value_product(const Scratch<B>& scratch, const real* weights, real* acc, const real* factor, int rows, const TileKeys& t) {
-  typedef Shape<B> S;
-  typedef Panels<S::DV_PAD / W, S::tile::PV_NV> P;
-  typedef typename S::Words Words;
-  const typename S::word* p = (const typename S::word*)weights + t.begin / Words::per_word;
-  const long steps = (t.end - t.begin) / Words::per_word;
-  long column = 0;
-  for (int i = 0; i < P::count; i++) {
-    const int width = (i < P::wide_count ? P::wide : P::wide - 1) * W;
-    const typename S::word* v = scratch.v + S::KT / Words::per_word * column + t.begin / Words::per_word * width;
-    if (i < P::wide_count)
-      panel_product<Words, S::tile::PV_MR, P::wide, true>(p, S::KT, v, acc + column, S::DV_PAD, factor, steps, rows);
-    else if constexpr (P::wide > 1)
-      panel_product<Words, S::tile::PV_MR, P::wide - 1, true>(p, S::KT, v, acc + column, S::DV_PAD, factor, steps, rows);
-    column += width;
-  }
-}
-
-// The same when a value of the block is not finite: 0 * inf must not turn an absent key into NaN.
-template <class B, class KS>
-static __attribute__((noinline)) void careful_value_product(Rows<const typename B::element> v, const real* weights, real* acc, const real* factor, int rows, const TileKeys& t) {
-  typedef Shape<B> S;
-  for (int r = 0; r < rows; r++) {
-    real* to = acc + (long)r * S::DV_PAD;
-    for (int d = 0; d < B::DV; d++) to[d] *= factor[r];
-    for (int j = t.begin; j < t.end && j < t.present; j++) {
-      real p;
-      if constexpr (S::Words::per_word == 2)
-        p = widen(((const bf16*)(weights + (long)r * S::KT))[j]);
-      else
-        p = weights[(long)r * S::KT + j];
-      if (p != 0)
-        for (int d = 0; d < B::DV; d++) to[d] += p * widen(v.at(t.first + j, d));
-    }
-  }
-}
-
-// One query tile meets one packed key tile.
-template <bool PARTIAL, class B, class KS>
-static __attribute__((noinline)) void tile_step(const Scratch<B>& scratch, int g, int rows, const TileKeys& t, bool finite, Rows<const typename B::element> v) {
-  typedef Shape<B> S;
-  RowState<B, S::QT>& state = scratch.state[g];
-  score_product<B>(scratch, g, rows, t);
-  if constexpr (B::anchored) anchor_pass<PARTIAL, B, KS, S::QT, S::KT>(state, rows, scratch.scores, t);
-  weight_pass<PARTIAL, B, KS, typename S::Words, S::QT, S::KT>(state, rows, scratch.scores, t, scratch.visible);
-
-  const real* factor = B::anchored ? state.factor : scratch.ones;
-  real* acc = scratch.acc + (long)g * S::QT * S::DV_PAD;
-  if (__builtin_expect(finite, 1))
-    value_product<B>(scratch, scratch.scores[0], acc, factor, rows, t);
-  else
-    careful_value_product<B, KS>(v, scratch.scores[0], acc, factor, rows, t);
-  if constexpr (B::sums_values) {
-    real* sum = scratch.v_sum + (long)g * S::QT * S::DV_PAD;
-    if (__builtin_expect(finite, 1))
-      value_product<B>(scratch, scratch.visible, sum, scratch.ones, rows, t);
-    else
-      careful_value_product<B, KS>(v, scratch.visible, sum, scratch.ones, rows, t);
-  }
 }
 
 // All keys of one key set. Blocks lie on a fixed grid of KT keys and each is visited once, so neither the group nor
@@ -180,24 +75,24 @@ template <class B, class KS, class Args>
 static void run_keyset(const Args& args, const QueryTile& group, Scratch<B>& scratch) {
   typedef Shape<B> S;
   const long length = KS::length(args, group.b, group.h);
-  const Rows<const typename B::element> v = KS::v(args, group.b, group.h);
+  const typename S::ElementRows v = KS::v(args, group.b, group.h);
   long next = 0;
   auto visit = [&](long block) {
     const long first = block * S::KT, last = first + S::KT < length ? first + S::KT : length;
     const Interval hull = visible_hull<KS>(args, group, first, last);
     if (hull.begin >= hull.end) return;
-    TileKeys packed = {first, (int)(hull.begin - first) / S::PANEL * S::PANEL, ((int)(hull.end - first) + S::PANEL - 1) / S::PANEL * S::PANEL, (int)(last - first)};
+    TileKeys packed = {first, 0, 0, (int)(last - first)};
+    cover(packed, hull, S::PANEL);
     pack_all_keys<B, KS>(args, group, packed, scratch);
-    bool finite = pack_values<typename S::Words, typename B::element, B::DV, S::tile::PV_NV, S::KT>(v, first, packed.begin, packed.end, packed.present, scratch.v);
+    bool finite = pack_values<typename S::Words, typename B::element, B::DV, S::tile::PV_NV, S::KT>(
+        v, first, packed.begin, packed.end, packed.present, scratch.v);
 
-    for (int g = 0; group.begin + g * S::QT < group.end; g++) {
-      const long begin = group.begin + g * S::QT;
-      const QueryTile q = {group.b, group.h, begin, begin + S::QT < group.end ? begin + S::QT : group.end};
+    for (int g = 0; group.part(g, S::QT).rows() > 0; g++) {
+      const QueryTile q = group.part(g, S::QT);
       const Interval seen = visible_hull<KS>(args, q, hull.begin, hull.end);
       if (seen.begin >= seen.end) continue;
       TileKeys t = packed;
-      t.begin = (int)(seen.begin - first) / S::PANEL * S::PANEL;
-      t.end = ((int)(seen.end - first) + S::PANEL - 1) / S::PANEL * S::PANEL;
+      cover(t, seen, S::PANEL);
       if (t.end <= t.present && KS::full(args, q.b, q.h, q.begin, q.end, first + t.begin, first + t.end))
         tile_step<false, B, KS>(scratch, g, q.rows(), t, finite, v);
       else
@@ -213,11 +108,13 @@ static void run_keyset(const Args& args, const QueryTile& group, Scratch<B>& scr
   });
 }
 
-template <class B> static inline void init_row(RowState<B, Shape<B>::QT>& state, int r) {
+template <class B>
+static inline void init_row(RowState<B, Shape<B>::QT>& state, int r) {
   real anchor = -INF, offset = 0, mass = 0;
   if constexpr (B::affine_exp2) {
     const real slope = (real)(B::alpha(state.row[r]) * LOG2E);
-    state.slope[r] = slope > (real)1e-30 ? slope : (real)1e-30;  // a scale of 0 must not turn an absent key's -inf into NaN
+    state.slope[r] =
+        slope > (real)1e-30 ? slope : (real)1e-30;  // a scale of 0 must not turn an absent key's -inf into NaN
   }
   if constexpr (B::has_sink) {
     const real sink = B::sink(state.row[r]);
@@ -245,14 +142,16 @@ struct RowTotals {
   real anchor, mass, count;
 };
 
-template <class B> static inline RowTotals row_totals(const RowState<B, Shape<B>::QT>& state, int r) {
+template <class B>
+static inline RowTotals row_totals(const RowState<B, Shape<B>::QT>& state, int r) {
   real anchor = B::anchored && state.anchor[r] > -INF ? state.anchor[r] : 0;
   if constexpr (B::affine_exp2)
     anchor = is_huge(state.offset[r]) ? anchor * B::alpha(state.row[r]) + B::adjust : (real)(state.offset[r] * LN2);
   return {anchor, reduce_add(state.mass[r]), reduce_add(state.count[r])};
 }
 
-template <class T> static inline void store_row(Rows<T> out, long i, const real* x, int columns) {
+template <class T>
+static inline void store_row(Rows<T> out, long i, const real* x, int columns) {
   int d = 0;
   if (out.channel == 1)
     for (; d < columns; d += W) store_first(&out.at(i, d), load(x + d), columns - d);
@@ -314,14 +213,13 @@ static __attribute__((noinline)) void run_branch(const Args& args, const QueryTi
 
   B::for_each_keyset([&](auto keyset) { run_keyset<B, decltype(keyset)>(args, group, scratch); });
 
-  for (int g = 0; group.begin + g * S::QT < group.end; g++) {
-    const long begin = group.begin + g * S::QT;
-    finish_tile<K, B>(args, {group.b, group.h, begin, begin + S::QT < group.end ? begin + S::QT : group.end}, scratch, g, total);
-  }
+  for (int g = 0; group.part(g, S::QT).rows() > 0; g++)
+    finish_tile<K, B>(args, group.part(g, S::QT), scratch, g, total);
 }
 
 // Returns 0, or 1 when memory is exhausted.
-template <class K, class Args> static int run_forward(const Args& args) {
+template <class K, class Args>
+static int run_forward(const Args& args) {
   const Call& call = args.call;
   const long heads = call.batch * call.heads, tiles = (call.queries + K::QT - 1) / K::QT;
   // Fewer tiles per group when there would be too few tasks to keep all threads busy until the end.
@@ -353,7 +251,8 @@ template <class K, class Args> static int run_forward(const Args& args) {
       // Longest first: with a causal mask the last queries see the most keys.
       const long i = task / heads, bh = task % heads, begin = (K::descending ? groups - 1 - i : i) * per_group * K::QT;
       const long end = begin + per_group * K::QT;
-      const QueryTile group = {(int)(bh / call.heads), (int)(bh % call.heads), begin, end < call.queries ? end : (long)call.queries};
+      const QueryTile group = {(int)(bh / call.heads), (int)(bh % call.heads), begin,
+                               end < call.queries ? end : (long)call.queries};
       if (K::branches > 1) __builtin_memset(total, 0, sizeof(real) * group.rows() * K::DO);
       K::for_each_branch([&](auto branch) { run_branch<K, decltype(branch)>(args, group, Arena{memory, 0}, total); });
       if constexpr (K::branches > 1) {

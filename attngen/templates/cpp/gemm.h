@@ -49,10 +49,11 @@ ATTNGEN_INLINE void panel_product(const typename Words::word* a, long a_row, con
 
 // How `vectors` vectors of columns are cut into panels of at most NV: as evenly as possible (5 -> 3 + 2, not 4 + 1),
 // since a narrow panel hides less of the multiply-add latency.
-template <int VECTORS, int NV> struct Panels {
+template <int VECTORS, int NV>
+struct Panels {
   static constexpr int count = (VECTORS + NV - 1) / NV;
-  static constexpr int wide = (VECTORS + count - 1) / count;        // vectors in a wide panel
-  static constexpr int wide_count = VECTORS - count * (wide - 1);   // the others have one vector less
+  static constexpr int wide = (VECTORS + count - 1) / count;       // vectors in a wide panel
+  static constexpr int wide_count = VECTORS - count * (wide - 1);  // the others have one vector less
 };
 
 }  // namespace attngen

@@ -10,10 +10,14 @@
 namespace attngen {
 
 // The word that holds channels (d, d + 1, ...) of token i, or tokens (i, i + 1, ...) of channel d.
-template <class T> ATTNGEN_INLINE real channel_word(NumberWords, Rows<const T> x, long i, long d, long) {
+template <class T>
+ATTNGEN_INLINE real channel_word(NumberWords, Rows<const T> x, long i, long d, long) {
   return widen(x.at(i, d));
 }
-template <class T> ATTNGEN_INLINE vf load_channel_words(NumberWords, const T* p) { return load(p); }
+template <class T>
+ATTNGEN_INLINE vf load_channel_words(NumberWords, const T* p) {
+  return load(p);
+}
 #if defined(ATTNGEN_BF16_DOT)
 ATTNGEN_INLINE uint32_t channel_word(PairWords, Rows<const bf16> x, long i, long d, long channels) {
   uint32_t high = d + 1 < channels ? x.at(i, d + 1).bits : 0;
@@ -60,18 +64,20 @@ static inline void pack_keys(Rows<const T> k, long first, int begin, int end, in
     } else {
       for (int i = 0; i < W; i++)
         for (int d = 0; d < DW; d++)
-          to[d * WIDTH + i] =
-              j + i < present ? channel_word(Words(), k, first + j + i, d * Words::per_word, D) : (typename Words::word)0;
+          to[d * WIDTH + i] = j + i < present ? channel_word(Words(), k, first + j + i, d * Words::per_word, D)
+                                              : (typename Words::word)0;
     }
   }
 }
 
 // One token's channels side by side: where they are, or copied to `copy` when they are strided.
-template <class T> static __attribute__((noinline)) const T* copy_channels(Rows<const T> x, long i, int channels, T* copy) {
+template <class T>
+static __attribute__((noinline)) const T* copy_channels(Rows<const T> x, long i, int channels, T* copy) {
   for (int d = 0; d < channels; d++) copy[d] = x.at(i, d);
   return copy;
 }
-template <class T> ATTNGEN_INLINE const T* contiguous_channels(Rows<const T> x, long i, int channels, T* copy) {
+template <class T>
+ATTNGEN_INLINE const T* contiguous_channels(Rows<const T> x, long i, int channels, T* copy) {
   return x.channel == 1 ? &x.at(i, 0) : copy_channels(x, i, channels, copy);
 }
 
@@ -109,7 +115,8 @@ ATTNGEN_INLINE void pack_value_row(PairWords, Rows<const bf16> v, long i, long t
 
 // Packs values [begin, end) of the block that starts at key `first`; true when all of them are finite.
 template <class Words, class T, int DV, int NV, int KT>
-static inline bool pack_values(Rows<const T> v, long first, int begin, int end, int present, typename Words::word* out) {
+static inline bool pack_values(Rows<const T> v, long first, int begin, int end, int present,
+                               typename Words::word* out) {
   typedef Panels<(DV + W - 1) / W, NV> P;
   constexpr int WIDE = P::wide * W, NARROW = (P::wide - 1) * W;
   constexpr long PANEL = KT / Words::per_word * WIDE, EDGE = P::wide_count * WIDE;

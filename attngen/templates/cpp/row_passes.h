@@ -13,7 +13,8 @@ constexpr double LN2 = 0.693147180559945309417, LOG2E = 1.44269504088896340736;
 // An anchor is -inf until a key is seen. With `affine_exp2` it is the row maximum of core(s) and weights are
 // exp2(core * slope - offset), where offset = anchor * slope is rounded once and then used everywhere, so that its
 // rounding error cancels between tiles and in the mass. Rows whose offset is huge (|offset| >= 2^20) subtract first.
-template <class B, int QT> struct RowState {
+template <class B, int QT>
+struct RowState {
   typename B::Row row[QT];
   real anchor[QT], offset[QT], slope[QT], factor[QT];
   vf mass[QT], count[QT];  // partial sums per lane
@@ -30,7 +31,8 @@ struct TileKeys {
   int present;
 };
 
-template <bool PARTIAL, class KS, class Row> ATTNGEN_INLINE Keys keys_at(const Row& row, const TileKeys& t, int j) {
+template <bool PARTIAL, class KS, class Row>
+ATTNGEN_INLINE Keys keys_at(const Row& row, const TileKeys& t, int j) {
   Keys keys = {iota() + (integer)(t.first + j), t.first + j, W, lanes(true)};
   if constexpr (PARTIAL) {
     keys.count = t.present - j < W ? t.present - j : W;
@@ -127,12 +129,14 @@ ATTNGEN_INLINE void weigh_row(RowState<B, QT>& state, int r, real* const* scores
     if constexpr (KS::weighted) p = select(vb(p == 0), p, p * KS::weight(row, keys));
     store_weights(Words(), s, j, p);
   }
-  if constexpr (B::has_mass) state.mass[r] = B::anchored ? state.mass[r] * state.factor[r] + mass : state.mass[r] + mass;
+  if constexpr (B::has_mass)
+    state.mass[r] = B::anchored ? state.mass[r] * state.factor[r] + mass : state.mass[r] + mass;
   if constexpr (B::counts) state.count[r] += count;
 }
 
 template <bool PARTIAL, class B, class KS, class Words, int QT, int KT>
-static inline void weight_pass(RowState<B, QT>& state, int rows, real* const* scores, const TileKeys& t, real* visible) {
+static inline void weight_pass(RowState<B, QT>& state, int rows, real* const* scores, const TileKeys& t,
+                               real* visible) {
   for (int r = 0; r < rows; r++) {
     if constexpr (B::affine_exp2)
       if (__builtin_expect(is_huge(state.offset[r]), 0)) {

@@ -38,19 +38,30 @@ struct PairWords {
   ATTNGEN_INLINE vector broadcast(const word* p) { return splat((int32_t)*p); }
   ATTNGEN_INLINE vf multiply_add(vf c, vector a, vector b) { return dot_pairs(c, a, b); }
 };
-template <class T> struct WordsOf { typedef NumberWords type; };
-template <> struct WordsOf<bf16> { typedef PairWords type; };
+template <class T>
+struct WordsOf {
+  typedef NumberWords type;
+};
+template <>
+struct WordsOf<bf16> {
+  typedef PairWords type;
+};
 #else
-template <class T> struct WordsOf { typedef NumberWords type; };
+template <class T>
+struct WordsOf {
+  typedef NumberWords type;
+};
 #endif
 
-template <class T> ATTNGEN_INLINE vf load_first(const T* p, long n) {
+template <class T>
+ATTNGEN_INLINE vf load_first(const T* p, long n) {
   if (n >= W) return load(p);
   real x[W] = {};
   for (long i = 0; i < n; i++) x[i] = widen(p[i]);
   return load(x);
 }
-template <class T> ATTNGEN_INLINE void store_first(T* p, vf x, long n) {
+template <class T>
+ATTNGEN_INLINE void store_first(T* p, vf x, long n) {
   if (n >= W) return store(p, x);
   T y[W];
   store(y, x);
@@ -67,7 +78,8 @@ struct Keys {
 };
 
 // Element first + lane of a tensor whose index moves with the key, at any stride: contiguous loads where possible.
-template <class T> ATTNGEN_INLINE vf load_keys(const T* p, long stride, const Keys& keys) {
+template <class T>
+ATTNGEN_INLINE vf load_keys(const T* p, long stride, const Keys& keys) {
   p += keys.first * stride;
   if (keys.count >= W && stride == 1) return load(p);
   if (keys.count >= W && stride == -1) return reverse(load(p - (W - 1)));
@@ -75,7 +87,8 @@ template <class T> ATTNGEN_INLINE vf load_keys(const T* p, long stride, const Ke
   for (long i = 0; i < W && i < keys.count; i++) x[i] = (real)widen(p[i * stride]);
   return load(x);
 }
-template <class T> ATTNGEN_INLINE vi load_keys_int(const T* p, long stride, const Keys& keys) {
+template <class T>
+ATTNGEN_INLINE vi load_keys_int(const T* p, long stride, const Keys& keys) {
   vi x = {};
   p += keys.first * stride;
   for (long i = 0; i < W && i < keys.count; i++) x[i] = (integer)p[i * stride];
@@ -83,12 +96,14 @@ template <class T> ATTNGEN_INLINE vi load_keys_int(const T* p, long stride, cons
 }
 
 // p[index * stride] where live, 0 elsewhere; offsets have 64 bits.
-template <class T> ATTNGEN_INLINE vf gather(const T* p, long stride, vi index, vb live) {
+template <class T>
+ATTNGEN_INLINE vf gather(const T* p, long stride, vi index, vb live) {
   real x[W];
   for (int i = 0; i < W; i++) x[i] = live[i] ? (real)widen(p[(long)index[i] * stride]) : 0;
   return load(x);
 }
-template <class T> ATTNGEN_INLINE vi gather_int(const T* p, long stride, vi index, vb live) {
+template <class T>
+ATTNGEN_INLINE vi gather_int(const T* p, long stride, vi index, vb live) {
   vi x;
   for (int i = 0; i < W; i++) x[i] = live[i] ? (integer)p[(long)index[i] * stride] : 0;
   return x;

@@ -54,7 +54,9 @@ ATTNGEN_INLINE float reduce_add(vf x) {
   y = _mm_add_ps(y, _mm_movehl_ps(y, y));
   return _mm_cvtss_f32(_mm_add_ss(y, _mm_shuffle_ps(y, y, 1)));
 }
-ATTNGEN_INLINE vf reverse(vf x) { return vf(_mm256_permutevar8x32_ps(__m256(x), _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0))); }
+ATTNGEN_INLINE vf reverse(vf x) {
+  return vf(_mm256_permutevar8x32_ps(__m256(x), _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0)));
+}
 
 // W consecutive elements of any storage type.
 ATTNGEN_INLINE vf load(const bf16* p) {
@@ -67,7 +69,9 @@ ATTNGEN_INLINE void store(bf16* p, vf x) {
   __m256i halves = _mm256_srli_epi32(__m256i(u), 16);
   _mm_storeu_si128((__m128i*)p, _mm_packus_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1)));
 }
-ATTNGEN_INLINE void store(f16* p, vf x) { _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(__m256(x), _MM_FROUND_TO_NEAREST_INT)); }
+ATTNGEN_INLINE void store(f16* p, vf x) {
+  _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(__m256(x), _MM_FROUND_TO_NEAREST_INT));
+}
 
 // 32 x 32 -> 64 bit products, lane by lane, as unsigned numbers.
 ATTNGEN_INLINE void multiply_wide(vi a, vi b, vi& high, vi& low) {

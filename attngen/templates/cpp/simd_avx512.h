@@ -23,7 +23,9 @@ ATTNGEN_INLINE __mmask16 mask_of(vb m) { return _mm512_movepi32_mask(__m512i(m))
 ATTNGEN_INLINE vf load(const float* p) { return vf(_mm512_loadu_ps(p)); }
 ATTNGEN_INLINE void store(float* p, vf x) { _mm512_storeu_ps(p, __m512(x)); }
 ATTNGEN_INLINE vf load_first(const float* p, long n) { return vf(_mm512_maskz_loadu_ps(mask_of(first_lanes(n)), p)); }
-ATTNGEN_INLINE void store_first(float* p, vf x, long n) { _mm512_mask_storeu_ps(p, mask_of(first_lanes(n)), __m512(x)); }
+ATTNGEN_INLINE void store_first(float* p, vf x, long n) {
+  _mm512_mask_storeu_ps(p, mask_of(first_lanes(n)), __m512(x));
+}
 
 ATTNGEN_INLINE vi bits(vf x) { return (vi)x; }
 ATTNGEN_INLINE vf from_bits(vi x) { return (vf)x; }
@@ -48,10 +50,14 @@ ATTNGEN_INLINE float reduce_add(vf x) { return _mm512_reduce_add_ps(__m512(x)); 
 ATTNGEN_INLINE vf reverse(vf x) { return vf(_mm512_permutexvar_ps(__m512i(15 - iota()), __m512(x))); }
 
 // W consecutive elements of any storage type.
-ATTNGEN_INLINE vi load_halves(const void* p) { return vi(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p))); }
+ATTNGEN_INLINE vi load_halves(const void* p) {
+  return vi(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)));
+}
 ATTNGEN_INLINE vf load(const bf16* p) { return from_bits(load_halves(p) << 16); }
 ATTNGEN_INLINE vf load(const f16* p) { return vf(_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))); }
-ATTNGEN_INLINE void store(f16* p, vf x) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(__m512(x), _MM_FROUND_TO_NEAREST_INT)); }
+ATTNGEN_INLINE void store(f16* p, vf x) {
+  _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(__m512(x), _MM_FROUND_TO_NEAREST_INT));
+}
 #if defined(ATTNGEN_BF16_DOT)
 ATTNGEN_INLINE void store(bf16* p, vf x) {
   __m256bh y = _mm512_cvtneps_pbh(__m512(x));

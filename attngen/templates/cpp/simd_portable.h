@@ -21,7 +21,8 @@ typedef real vf __attribute__((vector_size(W * sizeof(real)), may_alias));
 typedef integer vi __attribute__((vector_size(W * sizeof(real)), may_alias));
 typedef vi vb;
 
-template <class F> ATTNGEN_INLINE vf map_lanes(vf x, F f) {
+template <class F>
+ATTNGEN_INLINE vf map_lanes(vf x, F f) {
   for (int i = 0; i < W; i++) x[i] = f((real)x[i]);
   return x;
 }
@@ -36,7 +37,11 @@ ATTNGEN_INLINE vb lanes(bool x) { return splat((integer)(x ? -1 : 0)); }
 ATTNGEN_INLINE vi iota() { return vi{0, 1, 2, 3}; }
 ATTNGEN_INLINE vb first_lanes(long n) { return iota() < splat((integer)n); }
 
-ATTNGEN_INLINE vf load(const real* p) { vf x; __builtin_memcpy(&x, p, sizeof x); return x; }
+ATTNGEN_INLINE vf load(const real* p) {
+  vf x;
+  __builtin_memcpy(&x, p, sizeof x);
+  return x;
+}
 ATTNGEN_INLINE void store(real* p, vf x) { __builtin_memcpy(p, &x, sizeof x); }
 ATTNGEN_INLINE vf load_first(const real* p, long n) {
   vf x = {};
@@ -61,10 +66,18 @@ ATTNGEN_INLINE bool any(vb m) {
   return x != 0;
 }
 ATTNGEN_INLINE bool all(vb m) { return !any(~m); }
-ATTNGEN_INLINE vf sqrt(vf x) { return map_lanes(x, [](real a) { return ATTNGEN_LIBM(sqrt)(a); }); }
-ATTNGEN_INLINE vf round(vf x) { return map_lanes(x, [](real a) { return ATTNGEN_LIBM(rint)(a); }); }
-ATTNGEN_INLINE vf floor(vf x) { return map_lanes(x, [](real a) { return ATTNGEN_LIBM(floor)(a); }); }
-ATTNGEN_INLINE vf ceil(vf x) { return map_lanes(x, [](real a) { return ATTNGEN_LIBM(ceil)(a); }); }
+ATTNGEN_INLINE vf sqrt(vf x) {
+  return map_lanes(x, [](real a) { return ATTNGEN_LIBM(sqrt)(a); });
+}
+ATTNGEN_INLINE vf round(vf x) {
+  return map_lanes(x, [](real a) { return ATTNGEN_LIBM(rint)(a); });
+}
+ATTNGEN_INLINE vf floor(vf x) {
+  return map_lanes(x, [](real a) { return ATTNGEN_LIBM(floor)(a); });
+}
+ATTNGEN_INLINE vf ceil(vf x) {
+  return map_lanes(x, [](real a) { return ATTNGEN_LIBM(ceil)(a); });
+}
 // Towards zero; NaN and values out of range become the smallest integer, as on x86 (the plain conversion would be
 // undefined).
 ATTNGEN_INLINE vi to_int(vf x) {
@@ -86,12 +99,14 @@ ATTNGEN_INLINE real reduce_add(vf x) { return (x[0] + x[2]) + (x[1] + x[3]); }
 ATTNGEN_INLINE vf reverse(vf x) { return vf{x[3], x[2], x[1], x[0]}; }
 
 // W consecutive elements of any storage type.
-template <class T> ATTNGEN_INLINE vf load(const T* p) {
+template <class T>
+ATTNGEN_INLINE vf load(const T* p) {
   vf x;
   for (int i = 0; i < W; i++) x[i] = widen(p[i]);
   return x;
 }
-template <class T> ATTNGEN_INLINE void store(T* p, vf x) {
+template <class T>
+ATTNGEN_INLINE void store(T* p, vf x) {
   for (int i = 0; i < W; i++) p[i] = narrow<T>::of(x[i]);
 }
 

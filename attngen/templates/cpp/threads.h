@@ -8,7 +8,8 @@ extern "C" void GOMP_parallel(void (*)(void*), void*, unsigned, unsigned) __attr
 namespace attngen {
 
 // Calls worker(next) once per thread; next() hands out 0, 1, ... count - 1, then -1.
-template <class Worker> struct Team {
+template <class Worker>
+struct Team {
   Worker& worker;
   long count;
   long taken;
@@ -22,7 +23,8 @@ template <class Worker> struct Team {
   }
 };
 
-template <class Worker> static inline void run_tasks(long count, long threads, Worker&& worker) {
+template <class Worker>
+static inline void run_tasks(long count, long threads, Worker&& worker) {
   Team<Worker> team{worker, count, 0};
   if (threads > count) threads = count;
   if (threads > 1 && GOMP_parallel)

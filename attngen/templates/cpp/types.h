@@ -8,8 +8,12 @@ namespace attngen {
 
 #define ATTNGEN_INLINE static inline __attribute__((always_inline))
 
-struct bf16 { uint16_t bits; };
-struct f16 { uint16_t bits; };
+struct bf16 {
+  uint16_t bits;
+};
+struct f16 {
+  uint16_t bits;
+};
 
 // Four element strides: batch, head, token, channel.
 struct Tensor {
@@ -18,18 +22,28 @@ struct Tensor {
 };
 
 // The tokens of one (batch, head): element (i, d) is data[i * token + d * channel].
-template <class T> struct Rows {
+template <class T>
+struct Rows {
   T* data;
   long token, channel;
   T& at(long i, long d) const { return data[i * token + d * channel]; }
 };
 
-template <class T> static inline Rows<T> rows_of(const Tensor& t, long b, long h) {
+template <class T>
+static inline Rows<T> rows_of(const Tensor& t, long b, long h) {
   return {(T*)t.data + b * t.stride[0] + h * t.stride[1], (long)t.stride[2], (long)t.stride[3]};
 }
 
-static inline float float_of_bits(uint32_t bits) { float x; __builtin_memcpy(&x, &bits, 4); return x; }
-static inline uint32_t bits_of_float(float x) { uint32_t bits; __builtin_memcpy(&bits, &x, 4); return bits; }
+static inline float float_of_bits(uint32_t bits) {
+  float x;
+  __builtin_memcpy(&x, &bits, 4);
+  return x;
+}
+static inline uint32_t bits_of_float(float x) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, 4);
+  return bits;
+}
 
 // Element -> float (or double), exact.
 static inline float widen(float x) { return x; }
@@ -43,15 +57,20 @@ static inline float widen(f16 x) {
 }
 
 // Float -> element, rounded to nearest even; NaN stays NaN.
-template <class T> struct narrow { static T of(double x) { return (T)x; } };
-template <> struct narrow<bf16> {
+template <class T>
+struct narrow {
+  static T of(double x) { return (T)x; }
+};
+template <>
+struct narrow<bf16> {
   static bf16 of(float x) {
     uint32_t u = bits_of_float(x);
     if ((u & 0x7fffffff) > 0x7f800000) return {(uint16_t)(u >> 16 | 0x40)};
     return {(uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16)};
   }
 };
-template <> struct narrow<f16> {
+template <>
+struct narrow<f16> {
   static f16 of(float x) {
     uint32_t u = bits_of_float(x), sign = u >> 16 & 0x8000, magnitude = u & 0x7fffffff;
     if (magnitude > 0x7f800000) return {(uint16_t)(sign | 0x7e00)};

@@ -1,0 +1,137 @@
+// One query tile meets one packed key tile: S = Q K^T, the row passes, acc = acc * factor + P V. Also the memory in
+// which that happens.
+#pragma once
+#include "pack.h"
+#include "row_passes.h"
+
+namespace attngen {
+
+// What the driver derives from a branch and its tile sizes.
+template <class B>
+struct Shape {
+  typedef typename WordsOf<typename B::element>::type Words;
+  typedef typename Words::word word;
+  typedef typename B::tile tile;
+  static constexpr int QT = tile::QT, KT = tile::KT, G = tile::G;
+  static constexpr int PANEL = tile::QK_NV * W;  // keys in one packed panel
+  static constexpr int DV_PAD = (B::DV + W - 1) / W * W;
+  static_assert(KT % PANEL == 0, "a key tile is a whole number of panels");
+  typedef Rows<const typename B::element> ElementRows;
+  static constexpr long words(int channels) { return (channels + Words::per_word - 1) / Words::per_word; }
+};
+
+// One thread's memory, O(tile): carved from a single allocation, every part on its own cache line.
+struct Arena {
+  char* base;
+  size_t used;
+  template <class T>
+  T* take(size_t n) {
+    T* p = (T*)(base + used);
+    used += (n * sizeof(T) + 63) / 64 * 64;
+    return p;
+  }
+};
+
+template <class B>
+struct Scratch {
+  typedef Shape<B> S;
+  typename S::word *q[B::dots], *k[B::dots], *v;
+  real *scores[B::dots], *visible, *acc, *v_sum, *ones;
+  RowState<B, S::QT>* state;
+
+  explicit Scratch(Arena& arena) {
+    for (int i = 0; i < B::dots; i++) {
+      scores[i] = arena.take<real>(S::QT * S::KT);
+      k[i] = arena.take<typename S::word>(S::KT * S::words(B::D(i)) + W);
+      q[i] = arena.take<typename S::word>(S::G * S::QT * S::words(B::D(i)) + W);
+    }
+    v = arena.take<typename S::word>(S::KT * S::DV_PAD);
+    acc = arena.take<real>((long)S::G * S::QT * S::DV_PAD);
+    state = arena.take<RowState<B, S::QT>>(S::G);
+    visible = arena.take<real>(B::sums_values ? S::QT * S::KT : 0);
+    v_sum = arena.take<real>(B::sums_values ? (long)S::G * S::QT * S::DV_PAD : 0);
+    ones = arena.take<real>(S::QT);
+  }
+};
+
+// Scores of one tile for every dot: each panel of keys against all rows.
+template <class B, int I = 0>
+static inline void score_product(const Scratch<B>& scratch, int g, int rows, const TileKeys& t) {
+  typedef Shape<B> S;
+  constexpr long DW = S::words(B::D(I));
+  const typename S::word* q = scratch.q[I] + g * S::QT * DW;
+  for (int j = t.begin; j < t.end; j += S::PANEL)
+    panel_product<typename S::Words, S::tile::QK_MR, S::tile::QK_NV, false>(
+        q, DW, scratch.k[I] + j * DW, scratch.scores[I] + j, S::KT, nullptr, DW, rows);
+  if constexpr (I + 1 < B::dots) score_product<B, I + 1>(scratch, g, rows, t);
+}
+
+// acc = acc * factor + P V, panel of columns by panel of columns.
+template <class B>
+static inline void value_product(const Scratch<B>& scratch, const real* weights, real* acc, const real* factor,
+                                 int rows, const TileKeys& t) {
+  typedef Shape<B> S;
+  typedef Panels<S::DV_PAD / W, S::tile::PV_NV> P;
+  typedef typename S::Words Words;
+  const typename S::word* p = (const typename S::word*)weights + t.begin / Words::per_word;
+  const long steps = (t.end - t.begin) / Words::per_word;
+  long column = 0;
+  for (int i = 0; i < P::count; i++) {
+    const int width = (i < P::wide_count ? P::wide : P::wide - 1) * W;
+    const typename S::word* v = scratch.v + S::KT / Words::per_word * column + t.begin / Words::per_word * width;
+    if (i < P::wide_count)
+      panel_product<Words, S::tile::PV_MR, P::wide, true>(p, S::KT, v, acc + column, S::DV_PAD, factor, steps, rows);
+    else if constexpr (P::wide > 1)
+      panel_product<Words, S::tile::PV_MR, P::wide - 1, true>(p, S::KT, v, acc + column, S::DV_PAD, factor, steps,
+                                                              rows);
+    column += width;
+  }
+}
+
+// The same when a value of the block is not finite: 0 * inf must not turn an absent key into NaN.
+template <class B>
+static __attribute__((noinline)) void careful_value_product(typename Shape<B>::ElementRows v, const real* weights,
+                                                            real* acc, const real* factor, int rows,
+                                                            const TileKeys& t) {
+  typedef Shape<B> S;
+  for (int r = 0; r < rows; r++) {
+    real* to = acc + (long)r * S::DV_PAD;
+    for (int d = 0; d < B::DV; d++) to[d] *= factor[r];
+    for (int j = t.begin; j < t.end && j < t.present; j++) {
+      real p;
+      if constexpr (S::Words::per_word == 2)
+        p = widen(((const bf16*)(weights + (long)r * S::KT))[j]);
+      else
+        p = weights[(long)r * S::KT + j];
+      if (p != 0)
+        for (int d = 0; d < B::DV; d++) to[d] += p * widen(v.at(t.first + j, d));
+    }
+  }
+}
+
+// One query tile meets one packed key tile.
+template <bool PARTIAL, class B, class KS>
+static __attribute__((noinline)) void tile_step(const Scratch<B>& scratch, int g, int rows, const TileKeys& t,
+                                                bool finite, typename Shape<B>::ElementRows v) {
+  typedef Shape<B> S;
+  RowState<B, S::QT>& state = scratch.state[g];
+  score_product<B>(scratch, g, rows, t);
+  if constexpr (B::anchored) anchor_pass<PARTIAL, B, KS, S::QT, S::KT>(state, rows, scratch.scores, t);
+  weight_pass<PARTIAL, B, KS, typename S::Words, S::QT, S::KT>(state, rows, scratch.scores, t, scratch.visible);
+
+  const real* factor = B::anchored ? state.factor : scratch.ones;
+  real* acc = scratch.acc + (long)g * S::QT * S::DV_PAD;
+  if (__builtin_expect(finite, 1))
+    value_product<B>(scratch, scratch.scores[0], acc, factor, rows, t);
+  else
+    careful_value_product<B>(v, scratch.scores[0], acc, factor, rows, t);
+  if constexpr (B::sums_values) {
+    real* sum = scratch.v_sum + (long)g * S::QT * S::DV_PAD;
+    if (__builtin_expect(finite, 1))
+      value_product<B>(scratch, scratch.visible, sum, scratch.ones, rows, t);
+    else
+      careful_value_product<B>(v, scratch.visible, sum, scratch.ones, rows, t);
+  }
+}
+
+}  // namespace attngen
