@@ -175,7 +175,7 @@ print(time.perf_counter() - start)
 
 
 def compile_times(rounds: int) -> dict[str, float]:
-    """Seconds from a spec to the result of its first call: nothing cached, then with a warm cache, in fresh processes."""
+    """Seconds from a spec to the result of its first call: nothing cached, then a warm cache, in fresh processes."""
     times: dict[str, list[float]] = {"cold": [], "warm": []}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:

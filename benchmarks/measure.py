@@ -22,7 +22,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison. `quiet` of `rounds` counted; with fewer than half the machine was busy, and nothing is concluded."""
+    """One comparison; `quiet` of `rounds` counted. Fewer than half: the machine was busy, nothing is concluded."""
 
     samples: Mapping[str, Sample]
     peak: float

@@ -10,8 +10,10 @@ Dtype = Literal["fp64", "fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """A tensor as a kernel sees it: element type (torch's name, without the prefix), rank, and the width of the last axis
-    where a view or a projection reads it (0 otherwise: other extents are run-time)."""
+    """A tensor as a kernel sees it: element type (torch's name, without the prefix) and rank.
+
+    `width` is the extent of the last axis where a view or a projection reads it; 0 otherwise, extents are run-time.
+    """
 
     name: str
     dtype: str

@@ -1,4 +1,4 @@
-"""The engine of one spec: from the tensors of a call to a prepared launch, kept for the next call of the same shapes."""
+"""The engine of one spec: from the tensors of a call to a prepared launch, kept for the next call of its shapes."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def check_inputs(
 ) -> None:
     """Rank, kind of dtype, device and labelled axes of every input tensor.
 
-    Tensors that views read are keys or values of their own: in the layout of the call, with heads and lengths of theirs.
+    What views read are keys or values of their own: in the layout of the call, with their own heads and lengths.
     """
     expected = {"b": sizes.n_b, "h": sizes.n_h, "q": sizes.n_q, "kv": sizes.n_k}
     for item, tensor in zip(declared, given, strict=True):

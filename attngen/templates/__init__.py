@@ -1,4 +1,4 @@
-"""Kernel skeletons as data, and the one loader. A skeleton owns tiling and state; the compiler fills its named holes."""
+"""Kernel skeletons as data, and the one loader. A skeleton owns tiling and state; the compiler fills its holes."""
 
 from __future__ import annotations
 

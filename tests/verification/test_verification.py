@@ -8,6 +8,8 @@ from attngen import masks, scores
 from attngen.codegen.backends.cpu import compiler
 from attngen.samples import Shape
 from attngen.verification import Check, Report, verify
+from attngen.verification.repeats import compiled
+from attngen.verification.subject import Subject
 
 NAMES = {
     "text form", "tile classes", "schedule", "visible pairs", "values fp32", "values bf16", "values fp16",
@@ -52,6 +54,13 @@ def test_a_grid_and_a_router() -> None:
     )
     assert routed.ok, str(routed)
     assert any(check.outcome == "skipped" and "router" in check.detail for check in routed.checks)
+
+
+@pytest.mark.slow
+def test_torch_compile() -> None:
+    subject = Subject.of(attngen.mechanisms.causal(), "reference", "cpu", False, Shape(1, 2, 1, 9, 9, 4, 4))
+    (check,) = compiled(subject)
+    assert check == Check("torch.compile", "ok", "1,2,1,9,9,4: fullgraph=True")
 
 
 def test_a_report_fails_with_one_check() -> None:

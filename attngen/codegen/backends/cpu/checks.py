@@ -1,7 +1,7 @@
 """Checks of indexed tensors at a launch: indices stay inside, and what lanes compute fits into 32 bits.
 
-What only shapes decide is checked once per set of shapes. What values decide (run-time scalars, integer tensors that are
-compared or used as indices) is checked again when they change, by value.
+What only shapes decide is checked once per set of shapes. What values decide (run-time scalars, integer tensors that
+are compared or used as indices) is checked again when they change, by value.
 """
 
 from __future__ import annotations

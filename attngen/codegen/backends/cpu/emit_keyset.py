@@ -94,7 +94,8 @@ def _segments(scope: Scope, place: tuple[int, int], keyset: KeySetPlan, length: 
         [
             *lines,
             *printer.lines,
-            f"    int64_t begin[] = {{{', '.join(b for b, _ in bounds)}}}, end[] = {{{', '.join(e for _, e in bounds)}}};",
+            f"    int64_t begin[] = {{{', '.join(b for b, _ in bounds)}}};",
+            f"    int64_t end[] = {{{', '.join(e for _, e in bounds)}}};",
             f"    visit_union(begin, end, {length}, f);",
         ]
     )

@@ -26,7 +26,7 @@ SEGMENT = 32
 
 @dataclass
 class TableBuilder:
-    """Builds the table of one key set. What the mask reads is compared by value: identity would miss a change in place."""
+    """Builds the table of one key set. What the mask reads is compared by value: identity misses a change in place."""
 
     mask: Expr
     space: Space
