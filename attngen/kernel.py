@@ -102,7 +102,7 @@ class Kernel:
         from attngen.explain import explain
 
         tensors, ints, floats = self._values(inputs)
-        return explain(self.engine(), q, k, v, tensors, (*ints, *floats))
+        return explain(self.engine(), q, k, v, tensors, (*ints, *floats)).with_paths(self.spec.bindings)
 
     def __repr__(self) -> str:
         return f"<attngen.Kernel {self.spec.ir.name}>"

@@ -29,7 +29,7 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
 import attngen
-from attngen.cli import show
+from attngen import draw
 
 BATCH, HEADS, TOKENS, HEAD_DIM = 1, user.HEADS, user.TOKENS, 64
 PICTURES = Path(__file__).parent.parent / "build" / "pictures"
@@ -175,7 +175,7 @@ def draw_picture(case: Case) -> Path:
     """Write the mask, drawn from its tile classes, as a PNG."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     path = PICTURES / f"{case.name}.png"
-    show.draw(case.spec, (BATCH, HEADS, HEADS, TOKENS, TOKENS, HEAD_DIM), path)
+    path.write_bytes(draw.png(case.spec, TOKENS, n_b=BATCH, n_h=HEADS))
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from attngen.errors import InputError
@@ -51,7 +50,7 @@ class Binding:
         if self.rank is None:
             return cast(float, value) if type(value) is EXACT[self.type] else self._number(value)
         try:
-            if value.dtype in dtypes(self.type) and value.ndim == self.rank:
+            if element(value.dtype) == self.type and value.ndim == self.rank:
                 return cast("torch.Tensor", value)
         except AttributeError:
             pass
@@ -151,15 +150,15 @@ def kind(value: Any) -> str:
     return f"{name} {value!r}" if isinstance(value, int | float | str) or value is None else f"a {name}"
 
 
-@cache
-def dtypes(type: Type) -> frozenset[Any]:
-    """The torch dtypes whose elements are of a type in expressions."""
+def element(dtype: Any) -> Type | None:
+    """What elements of a torch dtype are in expressions; None for complex and quantised ones.
+
+    No cache: torch.compile traces through a call of this.
+    """
     import torch
 
-    every = {d for d in vars(torch).values() if isinstance(d, torch.dtype)}
-    if type == "bool":
-        return frozenset({torch.bool})
-    if type == "float":
-        return frozenset(d for d in every if d.is_floating_point)
-    names = {f"torch.{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
-    return frozenset(d for d in every if str(d) in names)
+    if dtype.is_floating_point:
+        return "float"
+    if dtype is torch.bool:
+        return "bool"
+    return None if dtype.is_complex or str(dtype).startswith("torch.q") else "int"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from attngen.errors import Source, SpecError, TraceError
 from attngen.frontend import positions
-from attngen.frontend.bindings import EXACT, Binding, Guard, dtypes, kind
+from attngen.frontend.bindings import Binding, Guard, element, kind
 from attngen.frontend.combine import unique
 from attngen.frontend.forks import Oracle
 from attngen.frontend.paths import Call, Node, Size, leaves
@@ -121,9 +121,9 @@ class Tracer:
         value = self.value(node)
         dtype = getattr(value, "dtype", None)
         if is_array(value):
-            for type in EXACT:
-                if dtype in dtypes(type):
-                    return type
+            type = element(dtype)
+            if type is not None:
+                return type
             raise self.error(f"{node.text}: a {dtype} tensor; allowed: bool, integer and floating-point tensors")
         value = value.item() if dtype is not None else value
         if isinstance(value, bool):

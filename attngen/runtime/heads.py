@@ -16,7 +16,7 @@ def result_heads(spec: Spec, heads: Mapping[str, int]) -> int:
     With head maps: the most for which every map stays inside its tensor, so `2 * h + 1` on 8 heads gives 4. Raises
     `InputError` where the heads of a tensor do not divide those of the result.
     """
-    found = views(spec)
+    found = tuple(views(spec))
     most = heads["q"] if heads["q"] != 1 else max(heads[v.tensor] for v in found)
     mapped = [(v.head, heads[v.tensor]) for v in found if v.head is not None]
     count = most

@@ -31,7 +31,6 @@ NORMALIZERS: dict[str, Callable[[], Any]] = {
     "none": lambda: normalizers.none(),
     "softpick": lambda: normalizers.softpick(),
     "affine": lambda: normalizers.affine(random(4), random(2, 4, 130, seed=2)),
-    "linear": lambda: normalizers.linear(),
 }
 WITH_LSE = ("softmax", "affine")
 
@@ -45,13 +44,21 @@ def test_normalizer(name: str) -> None:
         check(kernel, *operands(n_q=130, n_k=n_k), lse=lse)
 
 
-@pytest.mark.parametrize("name", [n for n in NORMALIZERS if n != "linear"])
+@pytest.mark.parametrize("name", NORMALIZERS)
 @pytest.mark.parametrize("size", [1e-6, 30.0], ids=["tiny-scores", "large-scores"])
 def test_normalizer_of_scores(name: str, size: float) -> None:
+    if name == "softpick" and size < 1:
+        pytest.skip("exp(s) - 1 cancels in any precision")
     mask = masks.Mask.of(lambda q, kv: (q > 5) & (kv <= q))
     kernel = kernel_of(attngen.Spec(mask=mask, normalizer=NORMALIZERS[name]()))
     q, k, v = operands(n_q=130)
     check(kernel, q * size, k, v, lse=name.startswith(WITH_LSE), bound=1e-4 if size > 1 else None)
+
+
+def test_linear() -> None:
+    # Positive scores: a mass that may cancel has no accuracy to test.
+    spec = attngen.Spec(score=lambda score: torch.abs(score), mask=masks.causal(), normalizer=normalizers.linear())
+    check(spec, *operands(n_q=130))
 
 
 def own(name: str, **functions: Any) -> Any:

@@ -119,7 +119,7 @@ def floats(draw: st.DrawFn, space: Space, data: bool, depth: int) -> Expr:
 @st.composite
 def bools(draw: st.DrawFn, space: Space, data: bool, depth: int) -> Expr:
     """A bool expression."""
-    kinds = ["order"] * 6 + ["window", "chunk", "residue"] * 2
+    kinds = ["order"] * 6 + ["window", "chunk", "residue", "guard"] * 2
     kinds += ["and", "or", "not", "where", "xor", "same"] * 2 if depth > 0 else []
     kinds += ["float", "truth", "loaded", "constant"]
     inner = bools(space, data, depth - 1)
@@ -130,6 +130,10 @@ def bools(draw: st.DrawFn, space: Space, data: bool, depth: int) -> Expr:
             return op(draw(ORDERS), draw(number), draw(number))
         case "window":
             return op(draw(ORDERS), op("sub", q, kv), draw(leaves(space, data)))
+        case "guard":
+            return op(
+                draw(ORDERS), q, draw(st.sampled_from([op("sub", sym("n_q"), 5), const(7), load("w", (), "int")]))
+            )
         case "chunk":
             by = draw(st.one_of(st.integers(1, 9).map(const), st.just(load("c", (), "int"))))
             return op(draw(ORDERS), op("floordiv", q, by), op("floordiv", kv, by))

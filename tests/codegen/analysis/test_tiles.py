@@ -79,6 +79,21 @@ def test_comparison_with_nan_is_never_always() -> None:
     assert one(mask, (0, 1), (2, 3), Arrays({"x": np.array([1.0, np.nan, 2.0, 3.0])})) == TileClass.ALWAYS
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (op("sqrt", op("to_float", op("sub", Q, 5))), TileClass.SOMETIMES),
+        (op("sqrt", op("to_float", Q)), TileClass.ALWAYS),
+        (op("mul", op("exp", op("to_float", Q)), op("exp", op("mul", op("to_float", Q), -1.0))), TileClass.ALWAYS),
+        (op("abs", op("sub", op("exp2", op("mul", op("to_float", Q), 1e3)), op("exp2", 1e9))), TileClass.SOMETIMES),
+        (op("maximum", load("x", (KV,)), 0.0), TileClass.SOMETIMES),
+        (op("tanh", op("abs", load("x", (KV,)))), TileClass.SOMETIMES),
+    ],
+)
+def test_what_may_be_nan_is_not_at_least_zero_for_certain(value: Expr, expected: TileClass) -> None:
+    assert one(op("ge", value, 0.0), (0, 9), (0, 3)) == expected
+
+
 def test_unknown_tensor_is_sometimes() -> None:
     assert one(load("valid", (KV,), "bool"), (0, 1), (0, 3)) == TileClass.SOMETIMES
     assert one(op("ge", load("x", (KV,)), 5.0), (0, 1), (0, 3)) == TileClass.SOMETIMES
