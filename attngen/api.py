@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from attngen.errors import SpecError
+from attngen.errors import InputError, SpecError
 from attngen.ir.nodes import Layout
 from attngen.spec import Spec
 
@@ -77,6 +77,13 @@ def attention(
     Shapes as in `Kernel.__call__`. A mask or score given as a function is kept by its code and what it captures, so a
     lambda written in the call is traced once, and its captured tensors and numbers are read anew.
     """
+    import torch
+
+    if torch.compiler.is_compiling():
+        raise InputError(
+            "attention: reads its functions anew, which torch.compile cannot trace; "
+            "make the kernel outside, kernel = attngen.compile(attngen.Spec(...)), and call that"
+        )
     kernel = _kept(mask, score, normalizer, space, scale, weight, layout, backend)
     return kernel(q, k, v, return_lse=return_lse, **inputs)
 

@@ -32,13 +32,26 @@ class Source:
 class AttngenError(Exception):
     """The base of every attngen error; catch it to catch them all."""
 
+    source: Source | None = None
+
+    @property
+    def message(self) -> str:
+        """The sentence, without the user's line."""
+        return str(self.args[0]) if self.args else ""
+
+
+class LocatedError(AttngenError):
+    """An error with a cause in the user's code: `source` is the line, and the text ends with it."""
+
     def __init__(self, message: str, *, source: Source | None = None) -> None:
-        super().__init__(message if source is None else f"{message}\n{source.caret()}")
-        self.message = message
+        super().__init__(message)
         self.source = source
 
+    def __str__(self) -> str:
+        return self.message if self.source is None else f"{self.message}\n{self.source.caret()}"
 
-class SpecError(AttngenError):
+
+class SpecError(LocatedError):
     """The definition of the mechanism is wrong: a type, a symbol, an arity, an illegal parameter."""
 
 
@@ -54,12 +67,15 @@ class BoundsError(SpecError):
     """An index into a captured tensor can leave it; the message holds the proven range."""
 
 
-class InputError(AttngenError, ValueError):
-    """A tensor or an option given to a call does not fit: rank, dtype, device, shape, name."""
-
-
-class UnsupportedError(AttngenError, NotImplementedError):
+class UnsupportedError(LocatedError, NotImplementedError):
     """The spec is legal, but no backend that is available lowers it; the message lists each backend's reason."""
+
+
+class InputError(AttngenError, ValueError):
+    """A tensor or an option given to a call does not fit: rank, dtype, device, shape, name.
+
+    No constructor of its own, so that torch.compile can trace through raising it.
+    """
 
 
 class BuildError(AttngenError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.autograd import forward_ad
 
 from attngen.errors import InputError
 from attngen.ir.nodes import Layout
@@ -104,6 +106,10 @@ class Kernel:
         tensors, ints, floats = self._values(inputs)
         return explain(self.engine(), q, k, v, tensors, (*ints, *floats)).with_paths(self.spec.bindings)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Kernel:
+        """Itself, as for functions: a kernel does not change, and what it captured stays where it is."""
+        return self
+
     def __repr__(self) -> str:
         return f"<attngen.Kernel {self.spec.ir.name}>"
 
@@ -129,7 +135,9 @@ def _float(name: str, value: Any) -> float:
 
 
 def check_dispatch(q: Tensor, others: tuple[tuple[str, Tensor], ...]) -> None:
-    """What torch's dispatcher would decide by itself, wrongly or unreadably: devices, layouts, gradients."""
+    """What torch's dispatcher would decide by itself, wrongly or unreadably: devices, layouts, derivatives."""
+    if not torch.compiler.is_compiling():
+        refuse_transforms((q, *(tensor for _, tensor in others)))
     for name, tensor in (("q", q), *others):
         if not isinstance(tensor, torch.Tensor):
             raise InputError(f"{name}: got {type(tensor).__name__}; a torch.Tensor is needed")
@@ -139,6 +147,23 @@ def check_dispatch(q: Tensor, others: tuple[tuple[str, Tensor], ...]) -> None:
         if tensor.device != q.device:
             raise InputError(f"{name}: is on {tensor.device}, but q is on {q.device}; move it there")
         refuse_gradient(name, tensor)
+
+
+def refuse_transforms(tensors: tuple[Any, ...]) -> None:
+    """vmap and forward mode would cut tangents or fail without a word of what to do."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        if any(isinstance(t, torch.Tensor) and is_functorch_wrapped_tensor(t) for t in tensors):
+            raise InputError(
+                "q, k, v: are inside a torch.func transform (vmap, jvp, grad), which kernels do not take; "
+                "call the kernel outside of it, with the mapped dimension as the batch"
+            )
+    elif forward_ad._current_level >= 0:
+        for tensor in tensors:
+            unpacked: Any = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
+            if unpacked.tangent is not None:
+                raise InputError(
+                    "q, k, v: carry forward-mode tangents, which kernels do not compute; use kernel.reference"
+                )
 
 
 def refuse_gradient(name: str, tensor: Tensor) -> None:

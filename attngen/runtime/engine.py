@@ -118,15 +118,15 @@ class Engine:
         named = zip(self.operands, (q, k, v, *inputs), strict=True)
         return {name: tensor for name, tensor in named if name in self.viewed or name in ("q", "k", "v")}
 
-    def result_shape(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor]) -> tuple[int, int]:
-        """Heads and width of the result."""
+    def result_sizes(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor]) -> tuple[Sizes, int]:
+        """The checked sizes of a call, and the width of its result."""
         problem = self.problem(q, k, v, inputs, False)
         extents = [value_extent(branch.v, problem) for branch in self.spec.branches]
         widths = [stop - start for start, stop in extents]
         combine = self.spec.combine
         if isinstance(combine, Project) and combine.weights[0] is not None:
             widths = [problem.operand(combine.weights[0]).width]
-        return self.sizes(q, k, v, inputs).n_h, sum(widths) if isinstance(combine, Concat) else widths[0]
+        return self.sizes(q, k, v, inputs), sum(widths) if isinstance(combine, Concat) else widths[0]
 
     def _prepare(
         self,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from attngen.runtime.call import AXES, DTYPES, dtype_name
+from attngen.codegen.result import result_memory
+from attngen.runtime.call import DTYPES, dtype_name
 from attngen.runtime.engine import engine
 
 if TYPE_CHECKING:
@@ -42,28 +43,14 @@ def forward_lse(
     return out, lse
 
 
-def result_like(q: Tensor, k: Tensor, v: Tensor, heads: int, width: int, layout: str) -> Tensor:
-    """An empty result (B, heads, Nq, width) in q's memory order, in the given layout."""
-    b, h, n, _ = AXES[layout]
-    shape = [0, 0, 0, width]
-    shape[b] = max(q.shape[b], k.shape[b], v.shape[b]) if min(q.shape[b], k.shape[b], v.shape[b]) else 0
-    shape[h], shape[n] = heads, q.shape[n]
-    order = sorted((0, 1, 2), key=q.stride, reverse=True)
-    strides, step = [0, 0, 0, 1], width
-    for axis in reversed(order):
-        strides[axis] = step
-        step = step * shape[axis]
-    return q.new_empty_strided(shape, strides)
-
-
 def _fake(*args: Any) -> tuple[Tensor, Tensor]:
     q, k, v = args[0], args[1], args[2]
     prepared = engine(args[6], args[7])
-    heads, width = prepared.result_shape(q, k, v, args[3])
-    out = result_like(q, k, v, heads, width, prepared.layout)
-    b, _, n, _ = AXES[prepared.layout]
-    double = dtype_name(q) == "float64"
-    return out, q.new_empty((out.shape[b], heads, q.shape[n]), dtype=torch.float64 if double else torch.float32)
+    sizes, width = prepared.result_sizes(q, k, v, args[3])
+    shape, strides = result_memory((sizes.n_b, sizes.n_h, sizes.n_q, width), q.stride(), prepared.layout)
+    row_type = torch.float64 if q.dtype == torch.float64 else torch.float32
+    out = q.new_empty_strided(shape, strides)
+    return out, q.new_empty((sizes.n_b, sizes.n_h, sizes.n_q), dtype=row_type)
 
 
 def fake_forward(*args: Any) -> Tensor:

@@ -84,8 +84,9 @@ static void run_keyset(const Args& args, const QueryTile& group, Scratch<B>& scr
     TileKeys packed = {first, 0, 0, (int)(last - first)};
     cover(packed, hull, S::PANEL);
     pack_all_keys<B, KS>(args, group, packed, scratch);
-    bool finite = pack_values<typename S::Words, typename B::element, B::DV, S::tile::PV_NV, S::KT>(
-        v, first, packed.begin, packed.end, packed.present, scratch.v);
+    const uint64_t not_finite =
+        pack_values<typename S::Words, typename B::element, B::DV, S::tile::PV_NV, S::KT, S::PANEL>(
+            v, first, packed.begin, packed.end, packed.present, scratch.v);
 
     for (int g = 0; group.part(g, S::QT).rows() > 0; g++) {
       const QueryTile q = group.part(g, S::QT);
@@ -93,6 +94,9 @@ static void run_keyset(const Args& args, const QueryTile& group, Scratch<B>& scr
       if (seen.begin >= seen.end) continue;
       TileKeys t = packed;
       cover(t, seen, S::PANEL);
+      // Only the tile's own panels count, so that the choice does not depend on what else the group needs.
+      const int panels = (t.end - t.begin) / S::PANEL;
+      const bool finite = (not_finite >> t.begin / S::PANEL & ~(uint64_t)0 >> (64 - panels)) == 0;
       if (t.end <= t.present && KS::full(args, q.b, q.h, q.begin, q.end, first + t.begin, first + t.end))
         tile_step<false, B, KS>(scratch, g, q.rows(), t, finite, v);
       else

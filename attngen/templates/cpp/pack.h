@@ -113,27 +113,33 @@ ATTNGEN_INLINE void pack_value_row(PairWords, Rows<const bf16> v, long i, long t
 }
 #endif
 
-// Packs values [begin, end) of the block that starts at key `first`; true when all of them are finite.
-template <class Words, class T, int DV, int NV, int KT>
-static inline bool pack_values(Rows<const T> v, long first, int begin, int end, int present,
-                               typename Words::word* out) {
+// Packs values [begin, end) of the block that starts at key `first`. Bit i of the result tells that the keys
+// STEP * i ... STEP * (i + 1) - 1 hold a value that is not finite.
+template <class Words, class T, int DV, int NV, int KT, int STEP>
+static inline uint64_t pack_values(Rows<const T> v, long first, int begin, int end, int present,
+                                   typename Words::word* out) {
+  static_assert(KT <= 64 * STEP, "one bit per step");
   typedef Panels<(DV + W - 1) / W, NV> P;
   constexpr int WIDE = P::wide * W, NARROW = (P::wide - 1) * W;
   constexpr long PANEL = KT / Words::per_word * WIDE, EDGE = P::wide_count * WIDE;
-  vf sum = {};
-  for (int j = begin; j < end; j += Words::per_word) {
-    const long row = j / Words::per_word;
-    pack_value_row<T, DV>(Words(), v, first + j, present - j, sum, [&](int d, vf x) {
-      long at = d < EDGE ? d / WIDE * PANEL + row * WIDE + d % WIDE : 0;
-      if constexpr (NARROW > 0)
-        if (d >= EDGE) {
-          const long beyond = d - EDGE;
-          at = P::wide_count * PANEL + beyond / NARROW * (PANEL / WIDE * NARROW) + row * NARROW + beyond % NARROW;
-        }
-      store((real*)(out + at), x);
-    });
+  uint64_t not_finite = 0;
+  for (int step = begin / STEP; step * STEP < end; step++) {
+    vf sum = {};
+    for (int j = step * STEP; j < (step + 1) * STEP; j += Words::per_word) {
+      const long row = j / Words::per_word;
+      pack_value_row<T, DV>(Words(), v, first + j, present - j, sum, [&](int d, vf x) {
+        long at = d < EDGE ? d / WIDE * PANEL + row * WIDE + d % WIDE : 0;
+        if constexpr (NARROW > 0)
+          if (d >= EDGE) {
+            const long beyond = d - EDGE;
+            at = P::wide_count * PANEL + beyond / NARROW * (PANEL / WIDE * NARROW) + row * NARROW + beyond % NARROW;
+          }
+        store((real*)(out + at), x);
+      });
+    }
+    if (!all(vb(sum == sum))) not_finite |= (uint64_t)1 << step;
   }
-  return all(vb(sum == sum));
+  return not_finite;
 }
 
 }  // namespace attngen

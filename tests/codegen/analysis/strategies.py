@@ -159,6 +159,33 @@ def bools(draw: st.DrawFn, space: Space, data: bool, depth: int) -> Expr:
 
 
 @st.composite
+def split_by_query(draw: st.DrawFn) -> Expr:
+    """Different key intervals on the two sides of a bound on the query, written in one of the usual ways."""
+    q, kv = sym("q"), sym("kv")
+    bound = draw(
+        st.sampled_from([const(9), op("sub", sym("n_q"), 11), op("floordiv", sym("n_k"), 2), load("w", (), "int")])
+    )
+    side = op(
+        draw(st.sampled_from(["lt", "le", "gt", "ge"])), op("mul", q, draw(st.sampled_from([1, 1, 2, -1]))), bound
+    )
+    parts = []
+    for _ in range(2):
+        age = op(draw(st.sampled_from(["lt", "ge"])), op("sub", q, kv), draw(SMALL))
+        other = draw(st.sampled_from([op("le", kv, q), op("lt", kv, 5), op("ge", kv, 17), const(True)]))
+        parts.append(op(draw(st.sampled_from(["and", "or"])), age, other))
+    a, b = parts
+    match draw(st.integers(0, 3)):
+        case 0:
+            return op("where", side, a, b)
+        case 1:
+            return op("or", a, op("and", side, b))
+        case 2:
+            return op("and", op("or", side, a), b)
+        case _:
+            return op("or", op("or", a, side), b)
+
+
+@st.composite
 def cases(draw: st.DrawFn, data: bool = True, grids: bool = True, depth: int = 3) -> Case:
     """A random mask with sizes, run-time scalars and tensors."""
     space: Space = Sequence()
@@ -187,4 +214,5 @@ def cases(draw: st.DrawFn, data: bool = True, grids: bool = True, depth: int = 3
         "slope": np.float32(0.37),
         "noise": np.where(table[0] == 3, np.nan, table[0] * 0.6).astype(np.float32),
     }
-    return Case(draw(bools(space, data, draw(st.integers(0, depth)))), space, sizes, arrays)
+    mask = split_by_query() if draw(st.integers(0, 3)) == 0 else bools(space, data, draw(st.integers(0, depth)))
+    return Case(draw(mask), space, sizes, arrays)

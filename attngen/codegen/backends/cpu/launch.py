@@ -12,6 +12,7 @@ from attngen.codegen.backends.cpu.checks import input_checks
 from attngen.codegen.backends.cpu.config import CpuConfig
 from attngen.codegen.backends.cpu.tables import table_builders
 from attngen.codegen.plan import Plan
+from attngen.codegen.result import result_memory
 from attngen.errors import AttngenError
 from attngen.ir.walk import views
 
@@ -30,7 +31,8 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
     abi = abi_of(plan)
     turned = call.layout == "bnhd"
     viewed = {view.tensor for view in views(plan.spec)}
-    shape, strides = _result(call, plan.width, turned)
+    sizes4 = (call.n_b, call.n_h, call.n_q, plan.width)
+    shape, strides = result_memory(sizes4, call.operands[0].stride(), call.layout)
     static: list[int] = []
     for (name, rank), tensor in zip(abi.tensors, call.operands, strict=True):
         axes = TURNED if turned and name in viewed else tuple(range(rank))
@@ -74,14 +76,3 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
         return out, lse
 
     return launch
-
-
-def _result(call: Call, width: int, turned: bool) -> tuple[tuple[int, ...], list[int]]:
-    """Shape and strides of the result: q's memory order of batch, head and position, channels last."""
-    shape = (call.n_b, call.n_q, call.n_h, width) if turned else (call.n_b, call.n_h, call.n_q, width)
-    q = call.operands[0]
-    strides, step = [0, 0, 0, 1], width
-    for axis in sorted((0, 1, 2), key=q.stride):
-        strides[axis] = step
-        step *= max(1, shape[axis])
-    return shape, strides

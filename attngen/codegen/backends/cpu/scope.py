@@ -51,8 +51,8 @@ class Scope:
 
     def tile(self, keyset: KeySetPlan) -> dict[str, Value]:
         """Symbols of a function of one query tile."""
-        names = ("b", "h", "q_first", "q_last")
-        symbols = {name: Value(name, "int") for name in names} | self.sizes("a.", keyset)
+        symbols = {name: Value(f"int64_t({name})", "int") for name in ("b", "h")} | self.sizes("a.", keyset)
+        symbols |= {name: Value(name, "int") for name in ("q_first", "q_last")}
         for i in range(self.rank):
             symbols |= {f"{end}[{i}]": Value(f"{end}_{i}", "int") for end in ("q_first", "q_last")}
         return symbols

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,27 +35,29 @@ class TableBuilder:
     names: tuple[str, ...]
     positions: tuple[int, ...]
     scalars: tuple[int, ...]
-    _read: list[Any] = field(default_factory=list)
-    _kept: tuple[Any, ...] = ()
+    _kept: tuple[list[Any], tuple[Any, ...]] | None = None
 
     def build(self, inputs: Sequence[Tensor], scalars: Sequence[float]) -> tuple[Any, ...]:
         """Offsets, begins, ends, full flags and patterns, as contiguous numpy arrays."""
         values: list[Any] = [inputs[i] for i in self.positions] + [scalars[i] for i in self.scalars]
-        if not self._kept or not all(_same(a, b) for a, b in zip(values, self._read, strict=True)):
+        kept = self._kept  # what was read and what came of it, replaced in one step: other threads may be at it
+        if kept is None or not all(_same(a, b) for a, b in zip(values, kept[0], strict=True)):
             read = [v if isinstance(v, int | float) else v.detach().clone() for v in values]
-            arrays = {name: np.asarray(_numpy(v)) for name, v in zip(self.names, read, strict=True)}
-            found = schedule(self.mask, self.space, self.sizes, (self.query_tile, SEGMENT), Arrays(arrays))
-            ends = np.cumsum([0, *(len(t.begin) for t in found.tables)])
-            offsets = [t.offsets[:-1] + start for t, start in zip(found.tables, ends, strict=False)]
-            self._kept = (
-                np.concatenate([*offsets, ends[-1:]]).astype(np.int64),
-                _joined([t.begin for t in found.tables], np.int32),
-                _joined([t.end for t in found.tables], np.int32),
-                _joined([t.full for t in found.tables], np.uint8),
-                np.ascontiguousarray(found.pattern, np.int32),
-            )
-            self._read = read
-        return self._kept
+            kept = self._kept = (read, self._arrays(read))
+        return kept[1]
+
+    def _arrays(self, read: list[Any]) -> tuple[Any, ...]:
+        arrays = {name: np.asarray(_numpy(v)) for name, v in zip(self.names, read, strict=True)}
+        found = schedule(self.mask, self.space, self.sizes, (self.query_tile, SEGMENT), Arrays(arrays))
+        ends = np.cumsum([0, *(len(t.begin) for t in found.tables)])
+        offsets = [t.offsets[:-1] + start for t, start in zip(found.tables, ends, strict=False)]
+        return (
+            np.concatenate([*offsets, ends[-1:]]).astype(np.int64),
+            _joined([t.begin for t in found.tables], np.int32),
+            _joined([t.end for t in found.tables], np.int32),
+            _joined([t.full for t in found.tables], np.uint8),
+            np.ascontiguousarray(found.pattern, np.int32),
+        )
 
 
 def table_builders(plan: Plan, abi: Abi, config: CpuConfig, call: Call) -> list[TableBuilder]:
