@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from attngen.errors import AttngenError, Source, SpecError, TraceError
+from attngen.errors import AttngenError, LocatedError, Source, SpecError, TraceError
 from attngen.frontend import positions
 from attngen.frontend.bindings import Binding, Bindings, kind
 from attngen.frontend.clones import Followed, clone, follow
@@ -85,7 +85,9 @@ def _run(tracer: Tracer, target: Followed, positional: list[Proxy], keywords: di
         return clone(tracer, target.function)(*target.leading, *positional, **{**target.keywords, **keywords})
     except AttngenError as error:
         source = error.source or positions.of_traceback(error.__traceback__)
-        failed = error if error.source else type(error)(error.message, source=source)
+        failed = error
+        if isinstance(error, LocatedError) and error.source is None:
+            failed = type(error)(error.message, source=source)
         failed.__traceback__ = None
     except RecursionError as error:
         failed = TraceError(
