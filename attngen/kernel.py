@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from operator import index
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch._C._functorch import is_functorch_wrapped_tensor
@@ -68,17 +69,18 @@ class Kernel:
 
     def _values(self, given: dict[str, Any]) -> tuple[list[Tensor], list[int], list[float]]:
         """The inputs of this call: captured ones read anew, the others from the keyword arguments."""
-        rest = dict(given) if given else given
-        tensors = [_take(name, binding, rest) for name, binding in self._tensors]
-        ints = [_int(name, _take(name, binding, rest)) for name, binding in self._ints]
-        floats = [_float(name, _take(name, binding, rest)) for name, binding in self._floats]
-        if rest:
-            self._refuse_names(rest)
+        if given:
+            self._refuse_unknown(given)
+        tensors = [_take(name, binding, given) for name, binding in self._tensors]
+        ints = [_int(name, _take(name, binding, given)) for name, binding in self._ints]
+        floats = [_float(name, _take(name, binding, given)) for name, binding in self._floats]
         return tensors, ints, floats
 
-    def _refuse_names(self, rest: dict[str, Any]) -> None:
+    def _refuse_unknown(self, given: dict[str, Any]) -> None:
         known = [i.name for i in self.spec.ir.inputs]
-        name = next(iter(rest))
+        name = next((name for name in given if name not in known), None)
+        if name is None:
+            return
         allowed = ", ".join(known) if known else "this spec has no inputs besides q, k and v"
         raise InputError(f"{name}: not an input of this kernel{nearest(name, known)}; inputs: {allowed}")
 
@@ -116,22 +118,34 @@ class Kernel:
 
 def _take(name: str, binding: Any, given: dict[str, Any]) -> Any:
     if name in given:
-        return given.pop(name)
+        return given[name]
     if binding is None:
         raise InputError(f"{name}: this spec needs it as a keyword argument: kernel(q, k, v, {name}=...)")
     return binding.fetch()
 
 
 def _int(name: str, value: Any) -> Any:
+    if type(value) is not int and not isinstance(value, torch.SymInt):
+        try:
+            value = index(value)  # bools, NumPy integers, integer tensors of one element
+        except TypeError:
+            raise InputError(f"{name}: got {value!r}; an integer is needed") from None
     if not -(2**63) <= value < 2**63:
         raise InputError(f"{name}: got {value}; run-time integers have 64 bits")
     return value
 
 
 def _float(name: str, value: Any) -> float:
-    if isinstance(value, torch.Tensor):
-        refuse_gradient(name, value)
-    return float(value)
+    if type(value) is not float:
+        if isinstance(value, torch.Tensor):
+            refuse_gradient(name, value)
+        try:
+            value = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise InputError(f"{name}: got {value!r}; a number is needed") from None
+    if value != value:
+        raise InputError(f"{name}: got nan; a number is needed")
+    return cast(float, value)
 
 
 def check_dispatch(q: Tensor, others: tuple[tuple[str, Tensor], ...]) -> None:

@@ -14,6 +14,7 @@ from attngen.masks.prefix import prefix
 from attngen.masks.sink import sink
 from attngen.masks.sliding_window import sliding_window
 from attngen.masks.window import window
+from attngen.suggest import missing
 
 __all__ = [
     "Mask",
@@ -29,3 +30,5 @@ __all__ = [
     "sliding_window",
     "window",
 ]
+
+__getattr__ = missing(__name__, __all__)

@@ -12,6 +12,7 @@ from attngen.mechanisms.registry import ALL, build
 from attngen.mechanisms.sliding_window import sliding_window
 from attngen.mechanisms.sparse_linear import sparse_linear
 from attngen.mechanisms.streaming_llm import streaming_llm
+from attngen.suggest import missing
 
 __all__ = [
     "ALL",
@@ -27,3 +28,5 @@ __all__ = [
     "sparse_linear",
     "streaming_llm",
 ]
+
+__getattr__ = missing(__name__, __all__)

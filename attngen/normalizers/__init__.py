@@ -19,6 +19,7 @@ from attngen.normalizers.softmax1 import softmax1
 from attngen.normalizers.softpick import softpick
 from attngen.normalizers.softplus_l1 import softplus_l1
 from attngen.normalizers.stick_breaking import stick_breaking
+from attngen.suggest import missing
 
 __all__ = [
     "ALL",
@@ -43,3 +44,5 @@ __all__ = [
     "stick_breaking",
     "streaming",
 ]
+
+__getattr__ = missing(__name__, __all__)

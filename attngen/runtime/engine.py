@@ -15,7 +15,7 @@ from attngen.ir.nodes import Concat, Layout, Project, Spec
 from attngen.ir.walk import expressions, views
 from attngen.pipeline import Compiled, compile_spec
 from attngen.runtime.call import DTYPES, Sizes, call_sizes, check_operands, dtype_name
-from attngen.runtime.inputs import check_inputs
+from attngen.runtime.inputs import check_inputs, plain_indices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +65,7 @@ class Engine:
         self.viewed = frozenset(view.tensor for view in views(spec))
         projections = spec.combine.weights if isinstance(spec.combine, Project) else ()
         self.wide = self.viewed.union(name for name in projections if name is not None)
+        self.indexed = plain_indices(spec)
         self._compiled: dict[tuple[str, Problem], Compiled] = {}
         self._launches: dict[tuple[object, ...], Launch] = {}
 
@@ -140,7 +141,7 @@ class Engine:
     ) -> Launch:
         check_operands(self._viewed(q, k, v, inputs), self.layout)
         sizes = self.sizes(q, k, v, inputs)
-        check_inputs(self.tensor_inputs, inputs, sizes, q.device, self.viewed)
+        check_inputs(self.tensor_inputs, inputs, sizes, q.device, self.viewed, self.indexed)
         compiled = self.compiled(q, k, v, inputs, return_lse)
         call = Call(sizes.n_b, sizes.n_h, sizes.n_q, sizes.n_k, self.layout, (q, k, v, *inputs), (*ints, *floats))
         return compiled.backend.prepare(compiled.built, compiled.plan, call)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attngen.errors import InputError
-from attngen.ir.nodes import Input
+from attngen.ir.expr import Sym, loads
+from attngen.ir.nodes import Input, Spec
+from attngen.ir.walk import expressions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
     from torch import Tensor
@@ -16,11 +18,27 @@ if TYPE_CHECKING:
     from attngen.runtime.call import Sizes
 
 
+def plain_indices(spec: Spec) -> dict[tuple[str, int], str]:
+    """The axes of inputs that are only ever indexed with b, or only with h, as they are."""
+    found: dict[tuple[str, int], set[str]] = {}
+    for load in loads(*expressions(spec)):
+        for axis, index in enumerate(load.indices):
+            name = index.name if isinstance(index, Sym) else "?"
+            found.setdefault((load.tensor, axis), set()).add(name)
+    return {place: next(iter(names)) for place, names in found.items() if names in ({"b"}, {"h"})}
+
+
 def check_inputs(
-    declared: Sequence[Input], given: Sequence[Tensor], sizes: Sizes, device: torch.device, viewed: frozenset[str]
+    declared: Sequence[Input],
+    given: Sequence[Tensor],
+    sizes: Sizes,
+    device: torch.device,
+    viewed: frozenset[str],
+    indexed: Mapping[tuple[str, int], str],
 ) -> None:
     """Rank, kind of dtype, device and labelled axes of every input tensor.
 
+    `indexed`: axes that the spec reads at b or at h itself, which have as many entries as the call has batches or heads.
     What views read are keys or values of their own: in the layout of the call, with their own heads and lengths.
     """
     expected = {"b": sizes.n_b, "h": sizes.n_h, "q": sizes.n_q, "kv": sizes.n_k}
@@ -37,8 +55,9 @@ def check_inputs(
             raise InputError(f"{item.name}: is on {tensor.device}, but q is on {device}; move it there")
         if item.name in viewed:
             continue
-        for axis, (label, size) in enumerate(zip(item.axes, tensor.shape, strict=True)):
-            if label in expected and size not in (1, expected[label]):
+        for axis, size in enumerate(tensor.shape):
+            label = indexed.get((item.name, axis), item.axes[axis])
+            if label in expected and size != expected[label]:
                 raise InputError(
                     f"{item.name}: dimension {axis} has {size} entries; the call has {expected[label]} there ({label})"
                 )

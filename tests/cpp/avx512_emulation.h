@@ -95,7 +95,7 @@ EMULATED __m512 _mm512_mask_blend_ps(__mmask16 m, __m512 a, __m512 b) {
   return emulated::floats([&](int i) { return m >> i & 1 ? b[i] : a[i]; });
 }
 EMULATED __m512i _mm512_mask_blend_epi32(__mmask16 m, __m512i a, __m512i b) {
-  return emulated::integers([&](int i) { return ((emulated::v16i)(m >> i & 1 ? b : a))[i]; });
+  return emulated::integers([&](int i) { return m >> i & 1 ? ((emulated::v16i)b)[i] : ((emulated::v16i)a)[i]; });
 }
 EMULATED __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) {
   return emulated::floats([&](int i) { return __builtin_fmaf(a[i], b[i], c[i]); });
@@ -179,7 +179,8 @@ EMULATED __m512 _mm512_shuffle_ps(__m512 a, __m512 b, int pick) {
   return emulated::in_lanes(a, b, [&](int i) { return (pick >> 2 * i & 3) + i / 2 * 4; });
 }
 EMULATED __m512 _mm512_shuffle_f32x4(__m512 a, __m512 b, int pick) {
-  return emulated::floats([&](int i) { return (i < 8 ? a : b)[(pick >> i / 4 * 2 & 3) * 4 + i % 4]; });
+  return emulated::floats([&](int i) { int from = (pick >> i / 4 * 2 & 3) * 4 + i % 4;
+    return i < 8 ? a[from] : b[from]; });
 }
 
 #if defined(ATTNGEN_EMULATE_BF16)
