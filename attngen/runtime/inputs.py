@@ -38,8 +38,9 @@ def check_inputs(
 ) -> None:
     """Rank, kind of dtype, device and labelled axes of every input tensor.
 
-    `indexed`: axes that the spec reads at b or at h itself, which have as many entries as the call has batches or heads.
-    What views read are keys or values of their own: in the layout of the call, with their own heads and lengths.
+    `indexed`: axes that the spec reads at b or at h itself, so that they have one entry for each batch or head; an axis
+    that is declared as "b" or "h" may also have one entry for all. What views read are keys or values of their own: in
+    the layout of the call, with their own heads and lengths.
     """
     expected = {"b": sizes.n_b, "h": sizes.n_h, "q": sizes.n_q, "kv": sizes.n_k}
     for item, tensor in zip(declared, given, strict=True):
@@ -56,8 +57,9 @@ def check_inputs(
         if item.name in viewed:
             continue
         for axis, size in enumerate(tensor.shape):
-            label = indexed.get((item.name, axis), item.axes[axis])
-            if label in expected and size != expected[label]:
+            label = item.axes[axis] if item.axes[axis] in expected else indexed.get((item.name, axis))
+            one_for_all = size == 1 and item.axes[axis] in ("b", "h")
+            if label is not None and size != expected[label] and not one_for_all:
                 raise InputError(
                     f"{item.name}: dimension {axis} has {size} entries; the call has {expected[label]} there ({label})"
                 )

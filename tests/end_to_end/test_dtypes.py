@@ -70,7 +70,7 @@ def test_error_is_at_most_twice_that_of_dense_pytorch(name: str, dtype: torch.dt
         q, k, v = operands(n_q=n, d=64, dtype=dtype)
         exact = kernel.reference(q, k, v)
         ours, theirs = error(kernel(q, k, v), exact), error(dense(case, q, k, v), exact)
-        rounding = torch.finfo(dtype).eps  # dense PyTorch may be exact by luck
+        rounding = 2 * torch.finfo(dtype).eps  # dense PyTorch may be exact by luck
         assert ours <= max(2 * theirs, rounding)
         check(kernel, q, k, v)
 

@@ -11,12 +11,14 @@ import torch
 from attngen import normalizers
 from attngen.ir.expr import const, load, op, sym
 from attngen.ir.nodes import Affine, Branch, Dot, Input, KeySet, Spec, View
+from attngen.ir.normalizer import Streaming
 from tests.end_to_end.oracle import check, kernel_of, operands, random
 
 pytestmark = pytest.mark.cxx
 
 SOFTMAX = normalizers.softmax().ir
-RULES = {"softmax": SOFTMAX, "sigmoid": normalizers.sigmoid().ir, "sink": normalizers.softmax(sink=0.5).ir}
+SIGMOID = Streaming("sigmoid", phi=op("sigmoid", sym("s")), finalize=sym("acc"))
+RULES = {"softmax": SOFTMAX, "sigmoid": SIGMOID, "sink": replace(normalizers.softmax().ir, sink=const(0.5))}
 EXTRA = (Input("text_k", ("b", "h", "?", "?")), Input("text_v", ("b", "h", "?", "?")))
 CAUSAL = op("le", sym("kv"), sym("q"))
 

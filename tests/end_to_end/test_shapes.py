@@ -25,7 +25,9 @@ def test_lengths(n_q: int, n_k: int) -> None:
     check(KERNEL, *operands(n_q=n_q, n_k=n_k), lse=True)
 
 
-@pytest.mark.parametrize(("h", "hk", "hv"), [(1, 1, 1), (6, 6, 6), (6, 3, 3), (6, 2, 2), (6, 1, 1), (6, 3, 1), (6, 2, 6)])
+@pytest.mark.parametrize(
+    ("h", "hk", "hv"), [(1, 1, 1), (6, 6, 6), (6, 3, 3), (6, 2, 2), (6, 1, 1), (6, 3, 1), (6, 2, 6)]
+)
 def test_heads(h: int, hk: int, hv: int) -> None:
     q, k, v = operands(h=h, hk=6, n_k=91)
     check(KERNEL, q, k[:, :hk], v[:, :hv], lse=True)

@@ -75,7 +75,7 @@ def test_fully_masked_rows() -> None:
     assert lse[:, :, ::2].isfinite().all()
 
 
-@pytest.mark.parametrize("size", [1e2, 1e4, 1e9, 1e18, 1e30, 1e38])
+@pytest.mark.parametrize("size", [1e2, 1e4, 1e9, 1e18, 1e30, 1e36])
 def test_huge_scores(size: float) -> None:
     q, k, v = operands(n_q=130)
     out, lse = CAUSAL(q * size, k, v, return_lse=True)

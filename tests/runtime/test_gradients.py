@@ -15,7 +15,7 @@ from attngen.errors import InputError
 from tests.end_to_end.oracle import operands, random
 
 pytestmark = pytest.mark.cxx
-REFUSED = "an input requires grad, and this version computes forward only; call it under torch.no_grad()"
+REFUSED = "requires grad, and this version computes forward only; call the kernel under torch.no_grad()"
 KERNEL = attngen.compile(attngen.Spec(mask=attngen.masks.causal(), score="score * gate[h]"))
 
 
@@ -26,7 +26,7 @@ def test_an_input_that_requires_grad(which: str) -> None:
     given[which].requires_grad_()
     with pytest.raises(InputError) as caught:
         KERNEL(**given)
-    assert REFUSED in str(caught.value)
+    assert str(caught.value).startswith(f"{which}: {REFUSED}")
     assert "\n" not in str(caught.value)
     with torch.no_grad():
         assert not KERNEL(**given).requires_grad
@@ -41,9 +41,9 @@ def test_a_captured_parameter_that_requires_grad() -> None:
 
 def test_functional_gradients() -> None:
     q, k, v = operands()
-    with pytest.raises(InputError, match="requires grad"):
+    with pytest.raises(InputError, match="requires grad|torch.func transform"):
         torch.func.grad(lambda q: KERNEL(q, k, v, gate=random(4)).sum())(q)
-    with pytest.raises(InputError, match="requires grad"):
+    with pytest.raises(InputError, match="requires grad|torch.func transform"):
         torch.func.grad(lambda gate: KERNEL(q, k, v, gate=gate).sum())(random(4))
 
 
@@ -82,7 +82,9 @@ def test_forward_mode_is_refused(which: str, tangent: Callable[..., Any]) -> Non
     def function(t: Tensor) -> Tensor:
         return KERNEL(**{**given, which: t})
 
-    with pytest.raises((attngen.AttngenError, NotImplementedError, RuntimeError), match=r"forward|tangent|AD"):
+    with pytest.raises(
+        (attngen.AttngenError, NotImplementedError, RuntimeError), match=r"forward|tangent|AD|torch.func transform"
+    ):
         tangent(function, given[which])
 
 

@@ -14,7 +14,7 @@ ATTNGEN_INLINE int64_t floor_div(int64_t a, int64_t b) {
   int64_t q = a / b;
   return q - ((a % b != 0) & ((a < 0) != (b < 0)));
 }
-ATTNGEN_INLINE int64_t modulo(int64_t a, int64_t b) { return a - floor_div(a, b) * b; }
+ATTNGEN_INLINE int64_t modulo(int64_t a, int64_t b) { return b == 0 ? 0 : a - floor_div(a, b) * b; }
 #endif
 ATTNGEN_INLINE int64_t sign(int64_t x) { return (x > 0) - (x < 0); }
 ATTNGEN_INLINE int64_t relu(int64_t x) { return x > 0 ? x : 0; }
@@ -93,7 +93,10 @@ template <class T> ATTNGEN_INLINE typename LanesOf<T>::type lookup_along_keys(co
   typename LanesOf<T>::type x = {};
   if (__builtin_expect(first >= 0 && first < size && last >= 0 && last < size, 1)) {
     if constexpr (__is_same(typename LanesOf<T>::type, vf)) {
-      return load_keys(p + start * stride, step * stride, keys);
+      if constexpr (sizeof(T) <= sizeof(real)) return load_keys(p + start * stride, step * stride, keys);
+      p += first * stride;
+      for (long i = 0; i < W && i < keys.count; i++) x[i] = number(p[i * step * stride]);
+      return x;
     } else {
       p += first * stride;
       for (long i = 0; i < W && i < keys.count; i++) x[i] = (integer)p[i * step * stride];

@@ -73,7 +73,7 @@ ATTNGEN_INLINE integer floor_div(integer a, integer b) {
   integer q = a / b;
   return q - ((a % b != 0) & ((a < 0) != (b < 0)));
 }
-ATTNGEN_INLINE integer modulo(integer a, integer b) { return a - floor_div(a, b) * b; }
+ATTNGEN_INLINE integer modulo(integer a, integer b) { return b == 0 ? 0 : a - floor_div(a, b) * b; }
 ATTNGEN_INLINE vi floor_div(vi a, vi b) {
   for (int i = 0; i < W; i++) a[i] = floor_div((integer)a[i], (integer)b[i]);
   return a;
@@ -92,8 +92,8 @@ ATTNGEN_INLINE vi floor_div(vi a, integer b) {
   return q + low - high;  // a mask lane is -1
 }
 #endif
-ATTNGEN_INLINE vi modulo(vi a, vi b) { return a - floor_div(a, b) * b; }
-ATTNGEN_INLINE vi modulo(vi a, integer b) { return a - floor_div(a, b) * b; }
+ATTNGEN_INLINE vi modulo(vi a, vi b) { return (a - floor_div(a, b) * b) & vi(b != 0); }
+ATTNGEN_INLINE vi modulo(vi a, integer b) { return b == 0 ? vi{} : a - floor_div(a, b) * b; }
 ATTNGEN_INLINE real floor_div(real a, real b) { return floor(a / b); }
 ATTNGEN_INLINE vf floor_div(vf a, vf b) { return floor(a / b); }
 

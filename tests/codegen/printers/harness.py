@@ -55,9 +55,13 @@ def build(exprs: Sequence[Expr], isa: str, directory: Path, *, double: bool) -> 
         ctype = {"bool": "vb", "int": "vi", "float": "vf"}[expr.type]
         result = "y[i] ? 1 : 0" if expr.type == "bool" else "(double)y[i]"
         parts.append(FUNCTION % {"i": i, "ctype": ctype, "body": body, "result": result})
-    arguments = "long count, const int64_t* q, const int64_t* h, const double* m, const int64_t* kv, const double* score"
+    arguments = (
+        "long count, const int64_t* q, const int64_t* h, const double* m, const int64_t* kv, const double* score"
+    )
     names = "".join(f"    case {i}: return run{i}(count, q, h, m, kv, score, out);\n" for i in range(len(exprs)))
-    parts.append(f"}}\n}}\nextern \"C\" __attribute__((visibility(\"default\"))) void run(int which, {arguments}, double* out) {{\n")
+    parts.append(
+        f'}}\n}}\nextern "C" __attribute__((visibility("default"))) void run(int which, {arguments}, double* out) {{\n'
+    )
     parts.append(f"  using namespace attngen;\n  switch (which) {{\n{names}  }}\n}}\n")
     return ctypes.CDLL(str(compiler.compile_shared(bundle("cpp", "\n".join(parts)), isa, directory)))
 

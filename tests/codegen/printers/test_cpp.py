@@ -107,7 +107,9 @@ def test_functions_over_their_whole_range(isa: str, tmp_path: Path) -> None:
     names = [n for n in FLOAT_FUNCTIONS if n not in ("floor", "ceil", "round")]
     exprs = [op(name, sym("score")) for name in names]
     library, values = build(exprs, isa, tmp_path, double=False), points(40)
-    special = torch.tensor([0.0, -0.0, float("inf"), -float("inf"), float("nan"), 1e-40, -1e-40, 3e38, -3e38, 88.8, -104.0])
+    special = torch.tensor(
+        [0.0, -0.0, float("inf"), -float("inf"), float("nan"), 1e-40, -1e-40, 3e38, -3e38, 88.8, -104.0]
+    )
     wide = torch.cat([special, torch.logspace(-30, 30, 300), -torch.logspace(-30, 30, 300)]).double()
     values["score"][: len(wide)] = wide.float().double()
     for i, (name, expr) in enumerate(zip(names, exprs, strict=True)):
@@ -119,7 +121,9 @@ def test_functions_over_their_whole_range(isa: str, tmp_path: Path) -> None:
         same = (found == expected) | (found.isnan() & expected.isnan())
         near = (found - expected).abs() <= 4e-6 * expected.abs() + 2e-38
         bad = ~(same | near)
-        assert not bad.any(), f"{name}({values['score'][bad.nonzero()[0]].item()}) = {found[bad][0]}, {expected[bad][0]}"
+        assert not bad.any(), (
+            f"{name}({values['score'][bad.nonzero()[0]].item()}) = {found[bad][0]}, {expected[bad][0]}"
+        )
 
 
 DIVISIONS = [op(name, a, b) for name in ("floordiv", "mod") for a, b in [

@@ -81,7 +81,7 @@ def _check(plan: Plan, call: Call, tensors: Mapping[str, Tensor], scalars: Mappi
         n: np.asarray(v) for n, v in scalars.items()
     }
     data = Arrays(arrays)
-    extents = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    extents = {name: _extents(plan, call, name, tensor) for name, tensor in tensors.items()}
     turned = call.layout == "bnhd"
     for branch in plan.branches:
         for keyset in branch.keysets:
@@ -131,6 +131,15 @@ def _check_lanes(plan: Plan, keyset: KeySetPlan, exprs: list[Expr], sizes: Sizes
                 "kernel; keep integers that depend on the key smaller, or use backend='reference'",
                 source=node.source,
             )
+
+
+def _extents(plan: Plan, call: Call, name: str, tensor: Tensor) -> tuple[int, ...]:
+    """The shape, with an axis that has one entry for all batches or heads as long as they are."""
+    declared = plan.spec.input(name)
+    if declared is None:
+        return tuple(tensor.shape)
+    most = {"b": call.n_b, "h": call.n_h}
+    return tuple(most.get(a, n) if n == 1 else n for a, n in zip(declared.axes, tensor.shape, strict=True))
 
 
 def _numpy(tensor: Tensor) -> Any:

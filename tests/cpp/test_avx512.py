@@ -1,0 +1,118 @@
+"""AVX-512 kernels on any x86 machine: built as they are, and run with their intrinsics emulated."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import attngen
+from attngen import masks, normalizers, scores
+from attngen.codegen.backend import Call
+from attngen.codegen.backends.cpu import compiler
+from attngen.codegen.backends.cpu.backend import ENTRY
+from attngen.codegen.backends.cpu.config import default
+from attngen.codegen.backends.cpu.emit import emit
+from attngen.codegen.backends.cpu.launch import prepare
+from attngen.codegen.backends.cpu.openmp import share_torch_runtime
+from attngen.codegen.plan import make_plan
+from tests.end_to_end.oracle import BOUND, LSE_BOUND, error, operands, random
+
+pytestmark = [pytest.mark.cxx, pytest.mark.isa("avx2")]
+HERE = Path(__file__).parent
+EMULATED = (
+    "-std=c++17",
+    "-O1",
+    "-fPIC",
+    "-shared",
+    "-w",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-mavx2",
+    "-mfma",
+    "-mf16c",
+)
+
+SPECS: dict[str, Callable[[], attngen.Spec]] = {
+    "causal": lambda: attngen.Spec(mask=masks.causal()),
+    "program": lambda: attngen.Spec(
+        mask=masks.Mask.of(lambda q, kv: (kv <= q) & ((q - kv) % 3 != 1)),
+        score=lambda score, q, kv: torch.tanh(score) * 2 + torch.log1p(torch.abs(q - kv) * 1.0) - torch.sigmoid(score),
+    ),
+    "table": lambda: attngen.Spec(score=scores.relative_bias(random(4, 2 * 260 - 1))),
+    "sigmoid": lambda: attngen.Spec(mask=masks.sliding_window(50), normalizer=normalizers.sigmoid(-1.0)),
+    "vsum": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.affine(0.5, 0.01)),
+    "dropout": lambda: attngen.Spec(weight=attngen.weights.dropout(0.5, seed=9)),
+}
+SETS = {"avx512": torch.float32, "avx512-fp16": torch.float16, "avx512_bf16": torch.bfloat16}
+
+
+def emulated(source: str, bf16: bool, directory: Path) -> Any:
+    found = compiler.find()
+    assert isinstance(found, compiler.Compiler)
+    (directory / "kernel.cpp").write_text(source, encoding="utf-8")
+    flags = [
+        *EMULATED,
+        f"-I{HERE}",
+        '-DATTNGEN_EMULATE_AVX512="avx512_emulation.h"',
+        *["-DATTNGEN_EMULATE_BF16"] * bf16,
+    ]
+    command = [*found.command, *flags, str(directory / "kernel.cpp"), "-o", str(directory / "kernel.so")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:3000]
+    share_torch_runtime()
+    library = ctypes.CDLL(str(directory / "kernel.so"))
+    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)((ENTRY, library))
+
+
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize("name", SPECS)
+def test_values(name: str, isa: str, tmp_path: Path) -> None:
+    if isa == "avx512-fp16" and name not in ("causal", "table"):
+        pytest.skip("only loads and stores differ from float32")
+    kernel, dtype = attngen.compile(SPECS[name]()), SETS[isa]
+    lse = kernel.spec.ir.branches[0].normalizer.name in ("softmax", "affine")
+    tensors, ints, floats = kernel._values({})
+    function = None
+    for b, n_q, n_k in [(2, 260, 260), (1, 70, 33)] if name != "table" else [(2, 260, 260)]:
+        q, k, v = operands(b=b, n_q=n_q, n_k=n_k, d=40, dv=23, dtype=dtype)
+        problem = kernel.engine().problem(q, k, v, tensors, lse)
+        plan, config = make_plan(kernel.spec.ir, problem), default(isa.partition("-")[0], problem.dtype)
+        if function is None:
+            function = emulated(emit(plan, config).text, isa == "avx512_bf16", tmp_path)
+        call = Call(b, 4, n_q, n_k, "bhnd", (q, k, v, *tensors), (*ints, *floats))
+        out, row = prepare(function, config, plan, call)(q, k, v, tensors, (*ints, *floats))
+        exact = kernel.reference(q, k, v, return_lse=lse)
+        if lse:
+            assert error(row, exact[1]) <= LSE_BOUND[dtype]
+        assert error(out, exact[0] if lse else exact) <= BOUND[dtype]
+
+
+@pytest.mark.parametrize(("isa", "dtype"), [("avx512", torch.float32), ("avx512_bf16", torch.bfloat16)])
+def test_sources_are_accepted_by_the_compiler(isa: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    for name, spec in SPECS.items():
+        kernel = attngen.compile(spec())
+        tensors, _, _ = kernel._values({})
+        problem = kernel.engine().problem(*operands(d=64, dtype=dtype), tensors, False)
+        source = emit(make_plan(kernel.spec.ir, problem), default(isa, problem.dtype)).text
+        folder = tmp_path / name
+        folder.mkdir()
+        assert compiler.compile_shared(source, isa, folder).is_file()
+
+
+@pytest.mark.isa("avx512")
+def test_values_on_the_processor_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.end_to_end.oracle import check
+
+    for isa in ("avx512", "avx512_bf16"):
+        from attngen.codegen.backends.cpu.isa import available
+
+        if isa in available():
+            monkeypatch.setenv("ATTNGEN_ISA", isa)
+            for spec in SPECS.values():
+                check(spec(), *operands(n_q=260, d=40, dv=23, dtype=torch.bfloat16))

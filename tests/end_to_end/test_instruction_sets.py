@@ -1,0 +1,50 @@
+"""Every instruction set of this machine, forced: the same specs, the same bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+import attngen
+from attngen import masks, normalizers, scores, weights
+from attngen.errors import InputError
+from tests.end_to_end.oracle import check, operands, random
+
+pytestmark = pytest.mark.cxx
+N = 150
+
+SPECS: dict[str, Callable[[], attngen.Spec]] = {
+    "causal": lambda: attngen.Spec(mask=masks.causal()),
+    "program": lambda: attngen.Spec(
+        mask=masks.Mask.of(lambda q, kv: (kv <= q) & ((q - kv) % 3 != 1)),
+        score=lambda score, q, kv: torch.tanh(score) * 2 + torch.log1p(torch.abs(q - kv) * 1.0),
+    ),
+    "table": lambda: attngen.Spec(score=scores.relative_bias(random(4, 2 * N - 1)), normalizer=normalizers.softmax1()),
+    "sigmoid": lambda: attngen.Spec(mask=masks.sliding_window(50), normalizer=normalizers.sigmoid(-1.0)),
+    "vsum": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.affine(0.5, 0.01)),
+    "dropout": lambda: attngen.Spec(weight=weights.dropout(0.5, seed=9)),
+}
+ISAS = [pytest.param(isa, marks=pytest.mark.isa(isa)) for isa in ("portable", "avx2", "avx512", "avx512_bf16")]
+KINDS = [("causal", torch.bfloat16), ("causal", torch.float16), ("program", torch.bfloat16)]
+CASES = [*((name, torch.float32) for name in SPECS), *KINDS]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("name", "dtype"), CASES, ids=[f"{n}-{str(t).removeprefix('torch.')}" for n, t in CASES])
+def test_values(name: str, dtype: torch.dtype, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTNGEN_ISA", isa)
+    # The reference text is the same, so a name keeps the kernels of the sets apart in this process.
+    kernel = attngen.compile(attngen.Spec.from_ir(SPECS[name]().ir, SPECS[name]().bindings).named(f"{name}_{isa}"))
+    assert f", {isa} " in kernel.source(*operands(n_q=N, d=40, dv=23, dtype=dtype)).splitlines()[0]
+    check(kernel, *operands(n_q=N, d=40, dv=23, dtype=dtype))
+
+
+def test_a_set_that_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from attngen.codegen.backends.cpu import isa
+
+    monkeypatch.setenv("ATTNGEN_ISA", "avx512_bf16")
+    monkeypatch.setattr(isa, "processor", lambda: ("an old one", frozenset()))
+    with pytest.raises(InputError, match="ATTNGEN_ISA=avx512_bf16: this machine has no avx512_bf16; it has portable"):
+        attngen.compile(attngen.Spec(name="never_built"))(*operands())
