@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from attngen import settings
 from attngen.autotune.choose import choose
 from attngen.codegen.backends import for_device
 from attngen.codegen.plan import Plan, make_plan
+from attngen.codegen.plan_text import plan_text
 from attngen.errors import UnsupportedError
+from attngen.ir.text import text
 from attngen.ir.verify import verify
 
 if TYPE_CHECKING:
@@ -34,11 +39,20 @@ class Compiled:
 def compile_spec(spec: Spec, problem: Problem, device: str, backend_name: str | None = None) -> Compiled:
     """spec -> verify -> plan -> backend -> config -> source and build (or the cache)."""
     verify(spec)
+    debug("ir", lambda: text(spec))
     plan = make_plan(spec, problem)
+    debug("passes", lambda: plan_text(plan))
     backend, refusals = select_backend(plan, device, backend_name)
     config = choose(plan, backend)
+    debug("source", lambda: backend.emit(plan, config).text)
     built = backend.build(plan, config)
     return Compiled(plan, backend, config, built, refusals)
+
+
+def debug(stage: str, shown: Callable[[], str]) -> None:
+    """Prints a stage to standard error where ATTNGEN_DEBUG names it."""
+    if stage in settings.current().debug:
+        print(shown(), file=sys.stderr)
 
 
 def select_backend(plan: Plan, device: str, name: str | None) -> tuple[Backend, tuple[tuple[str, str], ...]]:

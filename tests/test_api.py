@@ -72,11 +72,8 @@ def test_nothing_beside_a_finished_spec(name: str) -> None:
         attngen.compile(attngen.Spec(), **{name: given[name]})
 
 
-@pytest.mark.parametrize("value", [3, "causal", None and 0, torch.ones(2)], ids=["number", "text", "nothing", "tensor"])
+@pytest.mark.parametrize("value", [3, "causal", torch.ones(2)], ids=["number", "text", "tensor"])
 def test_what_is_no_definition(value: Any) -> None:
-    if value is None:
-        assert callable(attngen.compile(value))
-        return
     with pytest.raises(SpecError, match="a function is needed"):
         attngen.compile(value)
 

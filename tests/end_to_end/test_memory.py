@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 
 import pytest
+import torch
+
+import attngen
+from tests.end_to_end.oracle import operands
 
 pytestmark = [pytest.mark.cxx, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")]
 
@@ -18,10 +24,11 @@ def peak():
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 n, kind = int(sys.argv[1]), sys.argv[2]
+ids = torch.arange(n)[None] // 512
 specs = {
     "window": lambda: attngen.Spec(mask=attngen.masks.sliding_window(256)),
     "sigmoid": lambda: attngen.Spec(mask=attngen.masks.sliding_window(256), normalizer="sigmoid"),
-    "documents": lambda: attngen.Spec(mask=attngen.masks.document(torch.arange(n)[None] // 512) & attngen.masks.causal()),
+    "documents": lambda: attngen.Spec(mask=attngen.masks.document(ids) & attngen.masks.causal()),
 }
 kernel = attngen.compile(specs[kind](), backend="cpu")
 small = torch.randn(1, 1, 64, 32)
@@ -52,3 +59,39 @@ def test_memory_does_not_grow_with_the_length(kind: str) -> None:
 def test_block_tables_grow_with_tiles_only() -> None:
     short, long = growth(2048, "documents"), growth(65536, "documents")
     assert long <= short + 32768  # less than 512 bytes a token
+
+
+def specs() -> dict[str, attngen.Spec]:
+    slopes, ids, table, index = torch.rand(4), torch.arange(70) // 7, torch.rand(139), torch.arange(70)
+    return {
+        "no inputs": attngen.Spec(mask=attngen.masks.causal()),
+        "slopes": attngen.Spec(score=lambda score, h: score * slopes[h]),
+        "documents": attngen.Spec(mask=attngen.masks.document(ids)),
+        "relative": attngen.Spec(score=lambda score, q, kv: score + table[q - kv + 69]),
+        "indirect": attngen.Spec(score=lambda score, kv: score + table[index[kv]]),
+        "given": attngen.Spec(mask="kv < lengths[b]", score="score * gate[b, h, q]"),
+    }
+
+
+@pytest.mark.parametrize("name", specs())
+def test_tensors_of_a_call_are_released(name: str) -> None:
+    kernel = attngen.compile(specs()[name], backend="cpu")
+    given = list(operands())
+    inputs = {"lengths": torch.tensor([3, 70]), "gate": torch.rand(2, 4, 70)} if name == "given" else {}
+    alive = [weakref.ref(t) for t in (*given, *inputs.values())]
+    kernel(*given, return_lse=True, **inputs)
+    given.clear()
+    inputs.clear()
+    gc.collect()
+    assert not any(t() is not None for t in alive)
+
+
+def test_what_is_kept_for_shapes_is_bounded() -> None:
+    kernel = attngen.compile(attngen.Spec(mask=attngen.masks.causal(), name="many_lengths"), backend="cpu")
+    gc.collect()
+    before = len(gc.get_objects())
+    for n in range(1, 3000):
+        small = torch.empty(1, 1, n, 1)
+        kernel(small[:, :, :1], small, small)
+    gc.collect()
+    assert len(gc.get_objects()) - before < 20 * 1500

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.cxx
 
 
 @pytest.fixture
-def builds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every kernel that is asked for, built or cached."""
     asked: list[str] = []
     build = CpuBackend.build
@@ -27,7 +26,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return build(self, plan, config)
 
     monkeypatch.setattr(CpuBackend, "build", counted)
-    yield asked
+    return asked
 
 
 def test_lengths_heads_batches_and_strides(builds: list[str]) -> None:

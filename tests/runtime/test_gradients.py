@@ -41,9 +41,9 @@ def test_a_captured_parameter_that_requires_grad() -> None:
 
 def test_functional_gradients() -> None:
     q, k, v = operands()
-    with pytest.raises(InputError, match="requires grad|torch.func transform"):
+    with pytest.raises(InputError, match=r"requires grad|torch\.func transform"):
         torch.func.grad(lambda q: KERNEL(q, k, v, gate=random(4)).sum())(q)
-    with pytest.raises(InputError, match="requires grad|torch.func transform"):
+    with pytest.raises(InputError, match=r"requires grad|torch\.func transform"):
         torch.func.grad(lambda gate: KERNEL(q, k, v, gate=gate).sum())(random(4))
 
 
@@ -96,7 +96,9 @@ def test_vmap_is_refused_or_right() -> None:
     ]:
         try:
             found = torch.vmap(function)(at)
-        except (attngen.AttngenError, RuntimeError, NotImplementedError) as problem:
-            assert "batch" in str(problem).lower() or "vmap" in str(problem)
+        except attngen.AttngenError as problem:
+            message = str(problem)
         else:
             torch.testing.assert_close(found, torch.stack([function(one) for one in at]))
+            continue
+        assert "vmap" in message

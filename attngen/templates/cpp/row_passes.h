@@ -20,6 +20,7 @@ struct RowState {
   vf mass[QT], count[QT];  // partial sums per lane
 };
 
+constexpr real LARGEST = sizeof(real) == 4 ? (real)3.40282347e38 : (real)1.7976931348623157e308;
 constexpr real HUGE_OFFSET = 1048576;
 static inline bool is_huge(real offset) { return !(offset > -HUGE_OFFSET && offset < HUGE_OFFSET); }
 
@@ -79,6 +80,11 @@ static inline void anchor_pass(RowState<B, QT>& state, int rows, real* const* sc
       }
     }
     real old = state.anchor[r], now = reduce_max(best);
+    // Products of finite numbers may overflow; inf - inf must not make the row NaN.
+    if (__builtin_expect(now == INF, 0)) {
+      for (int j = t.begin; j < t.end; j += W) store(s + j, raw_min(splat(LARGEST), load(s + j)));
+      now = LARGEST;
+    }
     now = now > old ? now : old;
     state.anchor[r] = now;
     if constexpr (B::affine_exp2) {

@@ -34,7 +34,9 @@ FUNCTION = """
 static %(ctype)s f%(i)d(int64_t q, int64_t h, real m, vi kv, vf score) {
 %(body)s
 }
-static void run%(i)d(long count, const int64_t* q, const int64_t* h, const double* m, const int64_t* kv, const double* score, double* out) {
+static void run%(i)d(
+    long count, const int64_t* q, const int64_t* h, const double* m, const int64_t* kv, const double* score,
+    double* out) {
   for (long at = 0; at < count; at += W) {
     vi keys;
     vf scores;

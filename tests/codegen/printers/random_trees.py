@@ -27,8 +27,7 @@ def tree(rng: random.Random, kind: Type, depth: int, symbols: tuple[str, ...] = 
         if made[wanted] and rng.random() < 0.15:
             return rng.choice(made[wanted])
         if levels <= 0 or rng.random() < 0.1:
-            leaf = sym(rng.choice(names)) if names and rng.random() < 0.75 else const(rng.choice(LITERALS[wanted]))
-            return leaf
+            return sym(rng.choice(names)) if names and rng.random() < 0.75 else const(rng.choice(LITERALS[wanted]))
         name, types = rng.choice(signatures(wanted, UNORDINARY))
         node = op(name, *(grow(t, levels - 1) for t in types))
         made[wanted].append(node)

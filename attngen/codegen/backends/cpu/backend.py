@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from attngen import settings
 from attngen.codegen import cache as store
 from attngen.codegen.backend import Call, Launch, SourceFile
 from attngen.codegen.backends.cpu import compiler, isa
@@ -66,10 +65,7 @@ class CpuBackend:
 
         def builder(directory: Path) -> None:
             store.refuse_if_jit_disabled(f"the kernel {plan.spec.name!r} ({plan.problem.dtype})")
-            source = emit(plan, config)
-            if "source" in settings.current().debug:
-                print(source.text)
-            compiler.compile_shared(source.text, config.isa, directory)
+            compiler.compile_shared(emit(plan, config).text, config.isa, directory)
 
         entry, function = load_entry(
             lambda: store.build_once(address, builder, parts),

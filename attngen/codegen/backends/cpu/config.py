@@ -29,9 +29,9 @@ class CpuConfig:
 
 
 DEFAULTS: dict[str, CpuConfig] = {
-    "avx512_bf16": CpuConfig("avx512_bf16", 64, 192, 8, 8, 3, 6, 4),
-    "avx512": CpuConfig("avx512", 64, 192, 8, 8, 3, 6, 4),
-    "avx2": CpuConfig("avx2", 48, 128, 8, 6, 2, 6, 2),
+    "avx512_bf16": CpuConfig("avx512_bf16", 48, 192, 8, 8, 3, 6, 4),
+    "avx512": CpuConfig("avx512", 48, 192, 8, 8, 3, 6, 4),
+    "avx2": CpuConfig("avx2", 24, 192, 16, 6, 2, 6, 2),
     "portable": CpuConfig("portable", 48, 64, 8, 4, 2, 4, 2),
 }
 
