@@ -34,9 +34,11 @@ def compile(
     """Compiles a spec into a kernel.
 
     `attngen.compile(spec)`; `attngen.compile(mask=..., score=...)`; or as a decorator, with or without arguments, on a
-    mask or score function, whose name the kernel takes. `layout` is "bhnd" or "bnhd"; `backend` forces one of cpu,
+    mask or score function, whose name the kernel takes; what the arguments define and the function does not is added.
+    `layout` is "bhnd" or "bnhd"; `backend` forces one of cpu,
     triton, cuda, reference. Nothing is built before the first call.
     """
+    from attngen.decorator import KernelOrDecorator
     from attngen.kernel import Kernel
 
     definition = {"mask": mask, "score": score, "space": space, "scale": scale, "weight": weight}
@@ -53,7 +55,9 @@ def compile(
 
     if spec is not None:
         return decorate(spec)
-    return decorate
+    if mask is None and score is None:
+        return decorate
+    return KernelOrDecorator(Spec(name=name, **given), decorate, layout=layout, backend=backend)
 
 
 def attention(

@@ -9,6 +9,7 @@ import torch
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd import forward_ad
 
+from attngen import settings
 from attngen.errors import InputError
 from attngen.ir.nodes import Layout
 from attngen.runtime import op as _op  # noqa: F401  (defines the operator)
@@ -35,6 +36,9 @@ class Kernel:
     def __init__(self, spec: Spec, *, layout: Layout = "bhnd", backend: str | None = None) -> None:
         if layout not in AXES:
             raise InputError(f"layout: got {layout!r}; allowed: 'bhnd', 'bnhd'")
+        if backend is not None and backend not in settings.CHOICES["backend"]:
+            known = settings.CHOICES["backend"]
+            raise InputError(f"backend: got {backend!r}{nearest(backend, known)}; allowed: {', '.join(known)}")
         self.spec = spec
         self.layout = layout
         self.backend = backend

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import ClassVar, Self
 
 from attngen.arguments import refuse
@@ -30,6 +31,8 @@ class Program:
         if isinstance(value, cls):
             return value
         if isinstance(value, str):
+            if value in import_module(f"attngen.{cls.kind}s").__all__:
+                raise refuse(cls.kind, value, f"an expression, or the object that attngen.{cls.kind}s.{value}() makes")
             return cls(parsed(value, cls.kind), name or value, grid)
         if isinstance(value, Program | type) or not callable(value):
             raise refuse(cls.kind, value, f"a function, a text or an object of attngen.{cls.kind}s")
@@ -56,6 +59,11 @@ class Program:
     def changed(self, name: str, change: Callable[[Expr], Expr]) -> Self:
         """The program of `change(self)`."""
         return type(self)(replace(self.traced, expr=change(self.traced.expr)), name, self.grid)
+
+    def __bool__(self) -> bool:
+        raise SpecError(
+            f"{self.kind} {self.name}: is neither true nor false; join masks with &, | and ~, not and, or, not"
+        )
 
     def __repr__(self) -> str:
         return f"<attngen {self.kind} {self.name}>"

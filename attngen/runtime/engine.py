@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-MOST_LAUNCHES = 4096
+MOST_LAUNCHES = 1024
 """Sets of shapes that are kept per spec; a program with more of them prepares anew."""
 
 

@@ -52,7 +52,7 @@ class Value:
             case True, "int", "float":
                 text = f"to_real({self.text})"
             case True, "float", "int":
-                text = f"to_int({self.text})"
+                text = f"saturated_int({self.text})"
             case _:
                 text = f"vb({self.text} != {VECTOR[self.type]}{{}})"
         return Value(text, type, self.vector)

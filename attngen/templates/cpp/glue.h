@@ -39,6 +39,11 @@ ATTNGEN_INLINE vf modulo(vf a, vf b) { return a - floor_div(a, b) * b; }
 ATTNGEN_INLINE real safe_div(real a, real b) { return b == 0 ? 0 : a / b; }
 ATTNGEN_INLINE vf safe_div(vf a, vf b) { return select(vb(b == 0), vf{}, a / b); }
 
+// Towards zero; beyond 2^30 the nearest that leaves room for arithmetic (a logarithm of 0 on its way to be discarded).
+ATTNGEN_INLINE vi saturated_int(vf x) {
+  return to_int(raw_min(raw_max(x, splat(real(-(1 << 30)))), splat(real(1 << 30))));
+}
+
 // The nearest integer that a lane holds.
 ATTNGEN_INLINE integer saturated(int64_t x) {
   const int64_t most = (int64_t)(~(uint64_t)0 >> (65 - 8 * sizeof(integer)));

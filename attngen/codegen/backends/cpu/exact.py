@@ -11,9 +11,17 @@ from attngen.ir.nodes import Grid, Spec
 
 
 def evaluate_everywhere(
-    exprs: Sequence[Expr], where: Expr | None, sizes: Sizes, spec: Spec, values: Mapping[str, Any]
+    exprs: Sequence[Expr],
+    where: Expr | None,
+    sizes: Sizes,
+    spec: Spec,
+    extents: Mapping[str, tuple[int, ...]],
+    values: Mapping[str, Any],
 ) -> None:
-    """Evaluates the expressions for every query and key that the mask shows; raises `BoundsError` for a bad index."""
+    """Evaluates the expressions for every query and key that the mask shows; raises `BoundsError` for a bad index.
+
+    Tensors that are not among the values count by their extents alone.
+    """
     import torch
 
     from attngen.ir.evaluate import Environment, evaluate
@@ -24,7 +32,8 @@ def evaluate_everywhere(
         known |= _coordinates("q", q, spec.space.dims) | _coordinates("kv", kv, spec.space.dims)
     # The score itself is any number: it only decides indices through a cast, which small specs do not have.
     known |= {f"dot[{i}]": torch.zeros(()) for i in range(8)}
-    inputs = {n: v if isinstance(v, torch.Tensor) else torch.tensor(v) for n, v in values.items()}
+    inputs = {name: torch.zeros(()).expand(shape) for name, shape in extents.items()}
+    inputs |= {n: v if isinstance(v, torch.Tensor) else torch.tensor(v) for n, v in values.items()}
     used = symbols(*exprs, where)
     for b in range(sizes.n_b if "b" in used else 1):
         for h in range(sizes.n_h if "h" in used else 1):
