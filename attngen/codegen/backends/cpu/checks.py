@@ -163,8 +163,8 @@ def _check_lanes(plan: Plan, keyset: KeySetPlan, exprs: list[Expr], sizes: Sizes
         most = LANE if cast is None else CAST
         if -np.inf < lo < -most or most < hi < np.inf:
             raise UnsupportedError(
-                f"{expr_text(node)} can reach {lo:.0f} .. {hi:.0f}, which does not fit into the 32-bit integers of the CPU "
-                "kernel; keep integers that depend on the key smaller, or use backend='reference'",
+                f"{expr_text(node)} can reach {lo:.0f} .. {hi:.0f}, which does not fit into the 32-bit integers of "
+                "the CPU kernel; keep integers that depend on the key smaller, or use backend='reference'",
                 source=node.source,
             )
 
