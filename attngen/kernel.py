@@ -46,7 +46,10 @@ class Kernel:
         self.__doc__ = f"attngen kernel {spec.ir.name}"
         self.kept_for: Any = None
         self._text = str(spec)
-        self._options = f"{layout}:{backend or ''}:{remember(spec.ir, self._text)}"
+        # Forced settings are part of it: a kernel made after they changed obeys them.
+        forced = settings.current()
+        wanted = backend or forced.backend or ""
+        self._options = f"{layout}:{wanted}:{remember(spec.ir, self._text)}:{forced.isa or ''}"
         inputs = spec.ir.inputs
         self._guarded = bool(getattr(spec.bindings, "guards", ()))
         self._tensors = tuple((i.name, spec.bindings.get(i.name)) for i in inputs if i.axes)

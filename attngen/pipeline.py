@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from attngen.ir.nodes import Spec
 
 log = logging.getLogger("attngen")
+WARNED: set[str] = set()
+"""Reasons that were told once, such as a missing compiler; later kernels repeat them at level INFO."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,11 @@ def select_backend(plan: Plan, device: str, name: str | None) -> tuple[Backend, 
         reason = backend.supports(plan)
         if reason is None:
             for refused, why in refusals:
-                log.warning("%s: the %s backend runs it, because %s", plan.spec.name, backend.name, f"{refused}: {why}")
+                level = logging.INFO if why in WARNED else logging.WARNING
+                WARNED.add(why)
+                log.log(
+                    level, "%s: the %s backend runs it, because %s", plan.spec.name, backend.name, f"{refused}: {why}"
+                )
             return backend, tuple(refusals)
         refusals.append((backend.name, reason))
     reasons = "; ".join(f"{refused}: {why}" for refused, why in refusals) or f"no backend for device {device!r}"

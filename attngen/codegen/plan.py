@@ -94,10 +94,11 @@ def make_plan(spec: Spec, problem: Problem) -> Plan:
 def _branch(branch: Branch, space: Space, problem: Problem) -> BranchPlan:
     normalizer = branch.normalizer
     exponential = _is_exponential(normalizer)
+    alone = not branch.keysets
     # The running maximum is in units of the core score, so one scale has to hold for all keys of a row.
-    keysets = tuple(_keyset(keyset, space, problem, exponential) for keyset in branch.all_keysets())
+    keysets = tuple(_keyset(keyset, space, problem, exponential, alone) for keyset in branch.all_keysets())
     if len({keyset.alpha for keyset in keysets}) > 1:
-        keysets = tuple(_keyset(keyset, space, problem, False) for keyset in branch.all_keysets())
+        keysets = tuple(_keyset(keyset, space, problem, False, alone) for keyset in branch.all_keysets())
     widths = {stop - start for start, stop in (value_extent(k.v, problem) for k in branch.all_keysets())}
     if len(widths) != 1:
         raise SpecError(f"the key sets of a branch have values of different widths: {sorted(widths)}")
@@ -140,7 +141,7 @@ def shift_rate(normalizer: Streaming) -> float:
     return float(rates.pop() or 0.0)
 
 
-def _keyset(keyset: KeySet, space: Space, problem: Problem, split: bool) -> KeySetPlan:
+def _keyset(keyset: KeySet, space: Space, problem: Problem, split: bool, alone: bool) -> KeySetPlan:
     dots = tuple(_dot(dot, problem) for dot in keyset.dots)
     scales = [substitute(dot.scale, {"d": const(plan.width)}) for dot, plan in zip(keyset.dots, dots, strict=True)]
     alpha: Expr = const(1.0)
@@ -150,7 +151,7 @@ def _keyset(keyset: KeySet, space: Space, problem: Problem, split: bool) -> KeyS
     else:
         scaled: dict[str, Expr] = {f"dot[{i}]": op("mul", sym(f"dot[{i}]"), scale) for i, scale in enumerate(scales)}
         core = substitute(keyset.score, {"score": substitute(keyset.joined(), scaled)})
-    count = visible_count(keyset.mask, space) if "n_visible" in symbols(core, alpha) else None
+    count = visible_count(keyset.mask, space) if alone and "n_visible" in symbols(core, alpha) else None
     if count is not None:
         core, alpha = (substitute(e, {"n_visible": count}) for e in (core, alpha))
     return KeySetPlan(

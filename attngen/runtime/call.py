@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attngen.codegen.problem import Dtype
 from attngen.errors import InputError
-from attngen.ir.nodes import Grid, Layout, Paged, Spec, View
+from attngen.ir.nodes import Grid, KeySet, Layout, Paged, Spec, View
 from attngen.runtime.heads import result_heads
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def call_sizes(spec: Spec, tensors: Mapping[str, Tensor], layout: Layout) -> Siz
                 f"{dot.k.tensor}: got head dimension {two.shape[d]}, but {dot.q.tensor} has {one.shape[d]}; "
                 "they must be equal"
             )
+    for keyset in (keyset for branch in spec.branches for keyset in branch.all_keysets()):
+        _check_lengths(keyset, tensors, n, isinstance(spec.space, Paged))
     if isinstance(spec.space, Grid):
         tokens = prod(spec.space.dims)
         for name, tensor in (("q", q), ("k", k)):
@@ -83,6 +85,19 @@ def call_sizes(spec: Spec, tensors: Mapping[str, Tensor], layout: Layout) -> Siz
                 raise InputError(f"{name}: got {tensor.shape[n]} tokens, but the grid {dims} has {tokens}")
     n_h = result_heads(spec, {name: tensor.shape[h] for name, tensor in tensors.items()})
     return Sizes(n_b, n_h, q.shape[n], k.shape[n])
+
+
+def _check_lengths(keyset: KeySet, tensors: Mapping[str, Tensor], n: int, paged: bool) -> None:
+    """Every dot has the queries of q, and keys as many as there are values."""
+    values = tensors[keyset.v.tensor].shape[n]
+    for dot in keyset.dots:
+        keys, queries = tensors[dot.k.tensor].shape[n], tensors[dot.q.tensor].shape[n]
+        if keys != values and not paged:
+            raise InputError(
+                f"{dot.k.tensor}: got {keys} keys, but {keyset.v.tensor} has {values}; they have one length"
+            )
+        if queries != tensors["q"].shape[n]:
+            raise InputError(f"{dot.q.tensor}: got {queries} queries, but q has {tensors['q'].shape[n]}; give as many")
 
 
 def _whole(view: View) -> bool:

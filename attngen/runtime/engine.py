@@ -41,8 +41,9 @@ def remember(spec: Spec, text: str) -> str:
 
 @lru_cache(maxsize=512)
 def engine(text: str, options: str) -> Engine:
-    """The engine of a spec in text form; `options` is `layout:backend:place`, the last two of which may be empty."""
-    layout, backend, place = options.split(":")
+    """The engine of a spec in text form; `options` is `layout:backend:place:isa`, where all but the first may
+    be empty."""
+    layout, backend, place, _ = options.split(":")
     spec = WRITTEN.get((text, place))
     if spec is None:
         from attngen.ir.parse import parse

@@ -39,8 +39,10 @@ def bits(out: Any) -> Tensor:
     return torch.cat([t.contiguous().view(torch.uint8).flatten() for t in out])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("name", SPECS)
+CASES = [*((name, torch.float32) for name in SPECS), ("causal", torch.bfloat16), ("affine", torch.bfloat16)]
+
+
+@pytest.mark.parametrize(("name", "dtype"), CASES, ids=[f"{n}-{str(t).removeprefix('torch.')}" for n, t in CASES])
 def test_threads(name: str, dtype: torch.dtype, threads: Callable[[int], None]) -> None:
     kernel = kernel_of(SPECS[name]())
     q, k, v = operands(n_q=N, hk=4, dtype=dtype)

@@ -19,7 +19,7 @@ from tests.end_to_end.oracle import check, error, kernel_of, operands
 
 pytestmark = pytest.mark.cxx
 SYMBOLS = ("q", "h", "b", "kv", "n_q", "n_k")
-COUNT = 24
+COUNT = 16
 
 RULES = [
     normalizers.softmax().ir,

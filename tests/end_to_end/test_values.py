@@ -86,6 +86,14 @@ def test_huge_scores(size: float) -> None:
     assert error(out, exact) <= max(1e-5, 3e-7 * size)
 
 
+@pytest.mark.parametrize("size", [1e25, 1e37])
+def test_scores_beyond_float32_are_never_nan(size: float) -> None:
+    q, k, v = operands(n_q=130)
+    for sign in (1.0, -1.0):
+        assert CAUSAL(q * size, k * size * sign, v).isfinite().all()
+        assert CAUSAL(q.abs() * size, k.abs() * size * sign, v).isfinite().all()
+
+
 @pytest.mark.parametrize("size", [1e4, 1e20])
 def test_huge_negative_and_positive_scores_in_one_row(size: float) -> None:
     q, k, v = operands(n_q=130)

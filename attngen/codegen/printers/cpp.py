@@ -185,8 +185,9 @@ def apply(name: str, args: tuple[Value, ...], result: Type, scope: Mapping[str, 
     if name == "where":
         operands[0] = args[0]
     vector = any(a.vector for a in args)
-    if vector and common == "int" and name in COMPARISON:
-        # A row's own integers have 64 bits, lanes 32: the comparison comes out the same at the nearest that fits.
+    if vector and common == "int" and name in (*COMPARISON, "minimum", "maximum", "floordiv"):
+        # A row's own integers have 64 bits, lanes 32: these come out the same at the nearest that fits. What does not
+        # is refused at launch.
         operands = [o if o.vector else Value(f"saturated({o.text})", "int") for o in operands]
     texts = [(o.widen() if vector else o).text for o in operands]
     if name in ("floordiv", "mod") and vector and common == "int" and not operands[1].vector:

@@ -128,7 +128,7 @@ static inline void init_row(RowState<B, Shape<B>::QT>& state, int r) {
         offset = anchor * state.slope[r] + (real)(B::adjust * LOG2E);
         mass = (real)__builtin_exp2(is_huge(offset) ? -B::adjust * LOG2E : sink * LOG2E - offset);
       } else {
-        anchor = B::anchored ? B::anchor(sink) : 0;
+        anchor = B::anchored ? B::anchor(state.row[r], sink) : 0;
         mass = B::psi(state.row[r], sink, anchor);
       }
     }

@@ -70,7 +70,9 @@ template <> struct LanesOf<bf16> { typedef vf type; };
 template <> struct LanesOf<f16> { typedef vf type; };
 
 // An index is kept inside the tensor: lanes and rows that the mask hides may ask for any element, and must not fault.
-ATTNGEN_INLINE int64_t inside(int64_t index, int64_t size) { return index < 0 ? 0 : index < size ? index : size - 1; }
+ATTNGEN_INLINE int64_t inside(int64_t index, int64_t size) {
+  return index < 0 || size <= 0 ? 0 : index < size ? index : size - 1;
+}
 
 // One index of a lookup: the same for all lanes, or one per lane.
 struct Index {

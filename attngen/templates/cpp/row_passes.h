@@ -75,7 +75,7 @@ static inline void anchor_pass(RowState<B, QT>& state, int rows, real* const* sc
         Keys keys = keys_at<PARTIAL, KS>(row, t, j);
         vf core = core_score<PARTIAL, B, KS>(row, keys, scores, (long)r * KT + j);
         store(s + j, core);
-        if constexpr (!B::anchor_trivial) core = select(vb(core == -INF), core, B::anchor(core));
+        if constexpr (!B::anchor_trivial) core = select(vb(core == -INF), core, B::anchor(row, core));
         best = raw_max(core, best);
       }
     }

@@ -62,7 +62,7 @@ def grown(rng: random.Random, kind: Type, depth: int) -> Expr:
 
 def test_what_is_proven_holds() -> None:
     rng, proven = random.Random(0), 0
-    for _ in range(3000):
+    for _ in range(1200):
         expr = grown(rng, "float", 3)
         k = degree(expr)
         if k is None:
@@ -74,4 +74,4 @@ def test_what_is_proven_holds() -> None:
             expected = math.exp(-k * t) * before
             if math.isfinite(before) and math.isfinite(after) and abs(before) < 1e12:
                 assert after == pytest.approx(expected, rel=1e-6, abs=1e-9), (expr, s, m, t)
-    assert proven > 200
+    assert proven > 80

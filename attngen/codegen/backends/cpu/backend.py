@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -53,11 +53,11 @@ class CpuBackend:
     def build(self, plan: Plan, config: CpuConfig) -> Built:
         """The kernel from the cache, or built into it. Raises `BuildError` with the generated line."""
         parts = {
-            "spec": text(plan.spec),
+            "spec": text(replace(plan.spec, name="")),
             "problem": repr(plan.problem),
             "config": str(config),
             "target": isa.identity(),
-            "compiler": f"{compiler.version()} {' '.join(compiler.flags(config.isa))}",
+            "compiler": f"{compiler.version()}: {' '.join((*compiler.command(), *compiler.flags(config.isa)))}",
             "templates": fingerprint("cpp"),
             "codegen": package_fingerprint(),
         }

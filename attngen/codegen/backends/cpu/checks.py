@@ -6,7 +6,7 @@ are compared or used as indices) is checked again when they change, by value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,11 @@ from attngen.codegen.analysis.bounds import IndexCheck, Status, assumptions, che
 from attngen.codegen.analysis.tiles import evaluator
 from attngen.codegen.backend import Call
 from attngen.codegen.backends.cpu.abi import abi_of
-from attngen.codegen.plan import KeySetPlan, Plan
+from attngen.codegen.plan import BranchPlan, Plan
+from attngen.codegen.printers.cpp import COMPARISON
 from attngen.errors import UnsupportedError
-from attngen.ir.expr import Expr, Load, Op, loads, op, postorder, rebuild, symbols
+from attngen.ir.expr import Expr, Load, Op, loads, op, postorder, rebuild, substitute, sym, symbols
+from attngen.ir.nodes import Affine
 from attngen.ir.normalizer import Streaming
 from attngen.ir.text_expr import expr_text
 
@@ -34,6 +36,7 @@ MOST_PAIRS = 1 << 22
 LANE, CAST = 2**31 - 1, 2**30
 """The largest integer of a lane, and the largest that a cast gives."""
 
+SATURATING = frozenset({*COMPARISON, "minimum", "maximum", "floordiv"})
 KEYS = frozenset({"kv", "kv[0]", "kv[1]", "kv[2]"})
 Check = Callable[["Sequence[Tensor]", "Sequence[float]"], None]
 
@@ -50,7 +53,7 @@ def input_checks(plan: Plan, call: Call) -> Check | None:
         _check(plan, sizes, shapes, {}, {})
         return None
     integral = {i.name for i in plan.spec.inputs if i.type != "float"}
-    watched = {name: i for i, name in enumerate(names[3:]) if name in read & integral}
+    watched = {n: i for i, n in enumerate(names[3:]) if n in (read & integral) | _deciding(_expressions(plan))}
     scalars = [*abi.ints, *abi.floats]
     last: list[Any] = [None]
 
@@ -80,14 +83,28 @@ class _Sizes:
 
 
 def _expressions(plan: Plan) -> list[Expr]:
-    found: list[Expr] = []
-    for branch in plan.branches:
-        normalizer = branch.normalizer
-        assert isinstance(normalizer, Streaming)
-        for keyset in branch.keysets:
-            found += [keyset.mask, keyset.core, keyset.alpha]
-        found += [e for e in (branch.weight, normalizer.sink, normalizer.phi, normalizer.psi) if e is not None]
-    return found
+    keysets = [keyset for branch in plan.branches for keyset in branch.keysets]
+    found = [e for k in keysets for e in (k.mask, k.core)] + [b.weight for b in plan.branches if b.weight is not None]
+    return found + [e for i, branch in enumerate(plan.branches) for e in _row_expressions(plan, i, branch)]
+
+
+def _row_expressions(plan: Plan, index: int, branch: BranchPlan) -> list[Expr]:
+    """What is computed for every row, visible keys or not; `dim` within the width of the branch."""
+    normalizer = branch.normalizer
+    assert isinstance(normalizer, Streaming)
+    parts = (normalizer.sink, normalizer.phi, normalizer.psi, normalizer.anchor, normalizer.finalize, normalizer.lse)
+    found = [e for e in parts if e is not None] + [keyset.alpha for keyset in branch.keysets]
+    if isinstance(plan.spec.combine, Affine):
+        found.append(plan.spec.combine.coefficients[index])
+    inside = op("minimum", op("maximum", sym("dim"), 0), branch.width - 1)
+    return [substitute(e, {"dim": inside}) for e in found]
+
+
+def _deciding(exprs: list[Expr]) -> set[str]:
+    """Tensors whose values decide an index or become an integer."""
+    roots = [i for load in loads(*exprs) for i in load.indices]
+    roots += [n for n in postorder(*exprs) if isinstance(n, Op) and n.name == "to_int"]
+    return {load.tensor for load in loads(*roots)}
 
 
 def _check(
@@ -97,21 +114,24 @@ def _check(
     tensors: Mapping[str, Tensor],
     scalars: Mapping[str, float],
 ) -> None:
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    arrays = {n: (t.float() if str(t.dtype) == "torch.bfloat16" else t).numpy() for n, t in tensors.items()}
     data = Arrays(arrays | {name: np.asarray(value) for name, value in scalars.items()})
     extents = {name: _extents(plan, call, name, shape) for name, shape in shapes.items()}
-    for branch in plan.branches:
+    for index, branch in enumerate(plan.branches):
         for keyset in branch.keysets:
             sizes = Sizes(call.n_q, shapes[keyset.v.tensor][call.tokens], call.n_b, call.n_h)
             if min(sizes.n_q, sizes.n_k, sizes.n_b, sizes.n_h) < 1:
                 continue
             inside = [e for e in (keyset.core, branch.weight) if e is not None]
-            for exprs, where in (([keyset.mask], None), (inside, keyset.mask)):
+            rows = _row_expressions(plan, index, branch)
+            for exprs, where in (([keyset.mask], None), (inside, keyset.mask), (rows, None)):
                 for found in check_indices(exprs, extents, sizes, plan.spec.space, where=where, data=data):
                     if found.status is not Status.PROVEN:
                         values = {**tensors, **scalars}
                         _look_closer(plan, exprs, where, sizes, extents, values, found)
-            _check_lanes(plan, keyset, [keyset.mask, *inside], sizes, data)
+            _check_lanes(plan, keyset.mask, None, sizes, data)
+            for expr in inside:
+                _check_lanes(plan, expr, keyset.mask, sizes, data)
 
 
 def _look_closer(
@@ -131,6 +151,17 @@ def _look_closer(
     evaluate_everywhere(exprs, where, sizes, plan.spec, extents, values)
 
 
+def _lane_integers(expr: Expr) -> Iterator[Expr]:
+    """The integers that lanes hold: what depends on the key, and what is joined with that where it cannot saturate."""
+    for node in postorder(expr):
+        if not symbols(node) & KEYS:
+            continue
+        if node.type == "int":
+            yield node
+        if isinstance(node, Op) and node.name not in SATURATING:
+            yield from (a for a in node.args if a.type == "int" and not symbols(a) & KEYS)
+
+
 def _saturated(node: Expr) -> Expr | None:
     """Casts in lanes saturate, so that an infinity on a path that is not taken stays small."""
     if not isinstance(node, Op) or node.name != "to_int" or node.args[0].type != "float":
@@ -147,13 +178,12 @@ def _cast_of(node: Expr) -> Expr | None:
             return None
 
 
-def _check_lanes(plan: Plan, keyset: KeySetPlan, exprs: list[Expr], sizes: Sizes, data: Arrays) -> None:
+def _check_lanes(plan: Plan, expr: Expr, where: Expr | None, sizes: Sizes, data: Arrays) -> None:
     whole = evaluator(plan.spec.space, Tiles((0, sizes.n_q - 1), (0, sizes.n_k - 1)), sizes, data)
-    values = Evaluator(whole.symbols, data, assumptions(keyset.mask))
+    values = Evaluator(whole.symbols, data, [] if where is None else assumptions(where))
     known = set(whole.symbols)
-    for node in postorder(*(rebuild(e, _saturated) for e in exprs)):
-        used = symbols(node)
-        if node.type != "int" or not used & KEYS or not used <= known:
+    for node in _lane_integers(rebuild(expr, _saturated)):
+        if not symbols(node) <= known:
             continue
         if isinstance(node, Load) and node.tensor not in data.arrays:
             continue

@@ -31,7 +31,7 @@ _VARIABLE = settings.variable("cxx")
 
 _FLAGS = (
     *("-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-w"),
-    *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fdiagnostics-color=never"),
+    *("-fwrapv", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fdiagnostics-color=never"),
     # On Linux a weak symbol may stay undefined; Apple's linker has to be told.
     *(("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()),
 )
@@ -69,6 +69,11 @@ def find() -> Compiler | NoCompiler:
 def version() -> str:
     """The compiler's version for the cache key. Raises `UnsupportedError` where there is no compiler."""
     return _require().version
+
+
+def command() -> tuple[str, ...]:
+    """The words of the compiler's command, options of `CXX` included. Raises `UnsupportedError` without a compiler."""
+    return _require().command
 
 
 def flags(isa: str) -> tuple[str, ...]:

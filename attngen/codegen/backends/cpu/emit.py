@@ -42,7 +42,7 @@ def emit(plan: Plan, config: CpuConfig) -> SourceFile:
     abi = abi_of(plan)
     dtype = plan.problem.dtype
     holes = ForwardHoles(
-        title=f"attngen: {plan.spec.name}, forward, {dtype}, {config}",
+        title=f"attngen: forward, {dtype}, {config}",
         defines="#define ATTNGEN_DOUBLE 1" if dtype == "fp64" else "",
         arguments=abi.declaration(),
         query_tile=config.query_tile,

@@ -146,6 +146,8 @@ def _bound(printer: Printer, expr: Expr) -> str:
 def _box_segments(scope: Scope, printer: Printer, ranges: Ranges) -> str:
     """Nested loops over the slower axes; along the fastest one, intervals of consecutive keys."""
     assert ranges.axes is not None
+    if not all(axis.outer for axis in ranges.axes):
+        return "    (void)f;"
     depth = len(ranges.axes)
     lines: list[str] = []
     for i, axis in enumerate(ranges.axes):

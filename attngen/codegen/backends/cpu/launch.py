@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TURNED = (0, 2, 1, 3)
+ZEROS = ctypes.create_string_buffer(64)
+NOTHING = ctypes.addressof(ZEROS)
+"""Where the pointer of an empty tensor leads: a row without keys may still look something up before it is dropped."""
 
 
 def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, call: Call) -> Launch:
@@ -64,7 +68,7 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
             check(inputs, scalars)
         out = empty_strided(shape, strides, dtype=dtype)
         lse = torch.empty(rows, dtype=lse_dtype) if return_lse else None
-        pointers = [t.data_ptr() for t in (q, k, v, *inputs)]
+        pointers = [t.data_ptr() or NOTHING for t in (q, k, v, *inputs)]
         pointers += (out.data_ptr(), 0 if lse is None else lse.data_ptr())
         held = [table.build(inputs, scalars) for table in tables]  # alive until the kernel has read them
         for arrays in held:
