@@ -5,6 +5,7 @@ Names are imported on first use, so that `import attngen` stays light: no torch,
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,11 @@ __all__ = [  # noqa: RUF022  (the order in which a reader meets them)
     "mechanisms",
     "AttngenError",
 ]
+
+
+if "torch" in sys.modules:
+    # Programs saved by torch.export name our operator: it has to exist when they are loaded.
+    import_module("attngen.runtime.op")
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attngen.errors import InputError, SpecError
 from attngen.ir.nodes import Layout
+from attngen.program import Program
 from attngen.spec import Spec
 
 if TYPE_CHECKING:
@@ -122,4 +123,8 @@ def _identity(part: Any) -> Any:
                 tuple((n, id(d)) for n, d in (part.__kwdefaults__ or {}).items()))  # fmt: skip
     if part is None or isinstance(part, str | bool | int | float):
         return (type(part), repr(part))
+    if isinstance(part, Program):
+        traced = part.traced
+        return (type(part), part.name, part.grid, traced.expr, traced.inputs,
+                tuple((name, binding.key) for name, binding in traced.bindings.items()))  # fmt: skip
     return id(part)

@@ -6,8 +6,10 @@ from typing import Literal
 
 from attngen.arguments import one_of
 from attngen.masks.mask import Mask
+from attngen.remember import remembered
 
 
+@remembered
 def causal(align: Literal["top_left", "bottom_right"] = "top_left") -> Mask:
     """No query sees a later key.
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from attngen.arguments import each, per_head
 from attngen.masks.mask import Mask
+from attngen.remember import remembered
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@remembered
 def dilated(window: int | Tensor, dilation: int | Tensor) -> Mask:
     """Every `dilation`-th key around the query, `window` of them on each side.
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from attngen.arguments import tensor
 from attngen.errors import SpecError
 from attngen.masks.mask import Mask
+from attngen.remember import remembered
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@remembered
 def document(ids: Tensor | None = None, cu_seqlens: Tensor | None = None) -> Mask:
     """Keys of the query's own document: a row sees as many keys as its document has tokens.
 

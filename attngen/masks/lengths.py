@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from attngen.arguments import tensor
 from attngen.masks.mask import Mask
+from attngen.remember import remembered
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@remembered
 def lengths(kv_lengths: Tensor) -> Mask:
     """The first kv_lengths[b] keys of batch b: every row of that batch sees exactly kv_lengths[b] keys.
 

@@ -12,6 +12,7 @@ from attngen.arguments import each, integer, is_tensor, tensor
 from attngen.errors import SpecError
 from attngen.frontend import static
 from attngen.masks.mask import Mask
+from attngen.remember import remembered
 from attngen.space import grid_dims
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Sizes = int | Sequence["int | Tensor"]
 
 
+@remembered
 def neighborhood(
     dims: int | Sequence[int],
     kernel_size: Sizes,

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from attngen.arguments import each, per_head
 from attngen.masks.mask import Mask
+from attngen.remember import remembered
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@remembered
 def prefix(n: int | Tensor) -> Mask:
     """Keys kv < n: every row sees min(n, n_k) keys. No causality is implied.
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from attngen.arguments import each, per_head
 from attngen.masks.mask import Mask
+from attngen.remember import remembered
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@remembered
 def sliding_window(window: int | Tensor) -> Mask:
     """The last `window` keys up to and including the query's own position.
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from attngen.arguments import is_tensor, per_head
 from attngen.masks.full import full
 from attngen.masks.mask import Mask
+from attngen.remember import remembered
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@remembered
 def window(left: int | Tensor, right: int | Tensor) -> Mask:
     """`left` keys before and `right` keys after the query's own position, both inclusive; -1: no bound on that side.
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from attngen.arguments import each_row, row_numbers
 from attngen.normalizers.declare import streaming
 from attngen.normalizers.normalizer import Normalizer
+from attngen.remember import remembered
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@remembered
 def affine(alpha: float | Tensor, beta: float | Tensor) -> Normalizer:
     """alpha * softmax + beta: the weight of every visible key is scaled and shifted, row by row.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from attngen.normalizers.declare import streaming
 from attngen.normalizers.normalizer import Normalizer
+from attngen.remember import remembered
 
 
+@remembered
 def cog() -> Normalizer:
     """sign(s) exp(|s|) / sum exp(|s|): weights may be negative, their magnitudes sum to 1 (less what has s = 0).
 

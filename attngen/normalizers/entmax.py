@@ -5,8 +5,10 @@ from __future__ import annotations
 from attngen.arguments import number
 from attngen.ir import normalizer as ir
 from attngen.normalizers.normalizer import Normalizer
+from attngen.remember import remembered
 
 
+@remembered
 def entmax(alpha: float = 1.5) -> Normalizer:
     """relu((alpha - 1) s - tau) ** (1 / (alpha - 1)), with tau such that a row sums to 1.
 

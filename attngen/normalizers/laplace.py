@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from attngen.normalizers.declare import streaming
 from attngen.normalizers.normalizer import Normalizer
+from attngen.remember import remembered
 
 
+@remembered
 def laplace() -> Normalizer:
     """(1 + erf((s - mu) / (sigma sqrt(2)))) / 2 with mu = 0.707107, sigma = 0.282095, each key by itself.
 

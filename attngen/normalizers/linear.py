@@ -5,8 +5,10 @@ from __future__ import annotations
 from attngen.arguments import number
 from attngen.normalizers.declare import streaming
 from attngen.normalizers.normalizer import Normalizer
+from attngen.remember import remembered
 
 
+@remembered
 def linear(eps: float = 0.0) -> Normalizer:
     """s / (sum s + eps), for scores that are never negative: dots of feature maps such as elu + 1, relu, softmax.
 

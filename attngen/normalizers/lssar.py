@@ -9,11 +9,13 @@ from attngen.frontend import static
 from attngen.normalizers.declare import chained, streaming
 from attngen.normalizers.normalizer import Normalizer
 from attngen.normalizers.softplus_l1 import softplus_l1
+from attngen.remember import remembered
 
 TINY = 1e-30
 """Below it a re-weighted share counts as zero: far from the range of fp32, far below any share that matters."""
 
 
+@remembered
 def lssar(power: float, offset: float, amplify: float | Literal["n_k", "n_visible"] = "n_k") -> Normalizer:
     """Two passes: A = softplus(s) / sum softplus(s), then B = relu(amplify * A - offset) ** power, weights B / sum B.
 

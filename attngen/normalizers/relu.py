@@ -9,8 +9,10 @@ from attngen.arguments import number, one_of
 from attngen.frontend import static
 from attngen.normalizers.declare import streaming
 from attngen.normalizers.normalizer import Normalizer
+from attngen.remember import remembered
 
 
+@remembered
 def relu(power: float = 1, divide_by: Literal["n_k", "count", "none"] = "n_k") -> Normalizer:
     """relu(s) ** power, divided by the number of keys. An empty row gives 0; there is no log-sum-exp.
 

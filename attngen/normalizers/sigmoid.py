@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from attngen.arguments import each, head_numbers
 from attngen.normalizers.declare import streaming
 from attngen.normalizers.normalizer import Normalizer
+from attngen.remember import remembered
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@remembered
 def sigmoid(bias: float | Tensor = 0) -> Normalizer:
     """sigmoid(s + bias), each key by itself: no sum over the row, no log-sum-exp. An empty row gives 0.
 

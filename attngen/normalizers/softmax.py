@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from attngen.arguments import each, head_numbers, one_of
 from attngen.normalizers.declare import streaming
 from attngen.normalizers.normalizer import Normalizer
+from attngen.remember import remembered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +22,7 @@ a row with one dominant key is as exact as without the offset; 157 is odd, so pr
 """
 
 
+@remembered
 def softmax(sink: float | Tensor | None = None, numerics: Literal["adjusted"] | None = None) -> Normalizer:
     """exp(s) / sum exp(s). With a sink, exp(s) / (exp(sink) + sum exp(s)): a key of value 0 that every row sees.
 

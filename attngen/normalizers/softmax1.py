@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from attngen.normalizers.declare import streaming
 from attngen.normalizers.normalizer import Normalizer
+from attngen.remember import remembered
 
 
+@remembered
 def softmax1() -> Normalizer:
     """exp(s) / (1 + sum exp(s)): softmax with a sink of score 0. A row's weights sum to less than 1.
 

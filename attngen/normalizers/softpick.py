@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from attngen.normalizers.declare import streaming
 from attngen.normalizers.normalizer import Normalizer
+from attngen.remember import remembered
 
 
+@remembered
 def softpick() -> Normalizer:
     """relu(exp(s) - 1) / sum |exp(s) - 1|: keys with a score <= 0 get weight 0, and a row may sum to less than 1.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from attngen.normalizers.declare import streaming
 from attngen.normalizers.normalizer import Normalizer
+from attngen.remember import remembered
 
 
+@remembered
 def softplus_l1() -> Normalizer:
     """softplus(s) / sum softplus(s). No anchor: softplus(s) grows like s, so no score overflows it.
 

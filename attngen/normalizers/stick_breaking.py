@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from attngen.normalizers.declare import ordered
 from attngen.normalizers.normalizer import Normalizer
+from attngen.remember import remembered
 
 
+@remembered
 def stick_breaking() -> Normalizer:
     """Each key takes the share sigmoid(s) of what the keys nearer to the query left, from the last visible key back.
 

@@ -64,6 +64,7 @@ class Engine:
         self.float_inputs = tuple(i for i in spec.inputs if not i.axes and i.type == "float")
         self.operands = ("q", "k", "v", *(i.name for i in self.tensor_inputs))
         self.viewed = frozenset(view.tensor for view in views(spec))
+        self.views_of_inputs = frozenset(i for i, item in enumerate(self.tensor_inputs) if item.name in self.viewed)
         projections = spec.combine.weights if isinstance(spec.combine, Project) else ()
         self.wide = self.viewed.union(name for name in projections if name is not None)
         self.indexed = plain_indices(spec)

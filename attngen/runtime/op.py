@@ -1,7 +1,8 @@
 """The torch operator. Stateless: it carries the spec as text, so it survives torch.compile and torch.export.
 
-Two overload-free operators instead of one, because a call that wants no log-sum-exp should not pay for a second tensor.
-A raw library operator costs a third of a `custom_op`; gradients are the caller's concern.
+Two operators instead of one with an option: a call that wants no log-sum-exp should not pay for a second tensor. A raw
+library operator costs a third of a `custom_op`; gradients are the caller's concern. This module is light: the engine is
+imported by the first call, so that defining the operator costs nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from attngen.codegen.result import result_memory
-from attngen.runtime.call import DTYPES, dtype_name
-from attngen.runtime.engine import engine
+from attngen.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,12 +25,27 @@ LIBRARY.define(f"forward({ARGUMENTS}) -> Tensor")
 LIBRARY.define(f"forward_lse({ARGUMENTS}) -> (Tensor, Tensor)")
 
 
+def engine(text: str, options: str) -> Any:
+    """The engine; replaced by the real one at the first call."""
+    from attngen.runtime.engine import engine as real
+
+    globals()["engine"] = real
+    return real(text, options)
+
+
+def refuse_gradient(*tensors: Tensor) -> None:
+    """There is a forward only, so far: a graph that reaches the operator itself is not cut silently either."""
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        raise InputError("q, k, v: require grad, and this version computes forward only; use torch.no_grad()")
+
+
 def forward(
     q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], ints: Sequence[int], floats: Sequence[float],
     spec: str, options: str,
 ) -> Tensor:  # fmt: skip
     """The result alone."""
-    return engine(spec, options).forward(q, k, v, inputs, ints, floats, False)[0]
+    refuse_gradient(q, k, v, *inputs)
+    return engine(spec, options).forward(q, k, v, inputs, ints, floats, False)[0]  # type: ignore[no-any-return]
 
 
 def forward_lse(
@@ -38,6 +53,7 @@ def forward_lse(
     spec: str, options: str,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The result and the log-sum-exp of every row."""
+    refuse_gradient(q, k, v, *inputs)
     out, lse = engine(spec, options).forward(q, k, v, inputs, ints, floats, True)
     assert lse is not None
     return out, lse
@@ -58,15 +74,20 @@ def fake_forward(*args: Any) -> Tensor:
     return _fake(*args)[0]
 
 
-def _autocast(operator: Any) -> Any:
-    """Under autocast q, k and v come in the autocast dtype, as for FlexAttention."""
+CAST = (torch.float32, torch.float16, torch.bfloat16)
 
-    def cast(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> Any:
+
+def _autocast(operator: Any) -> Any:
+    """Under autocast q, k, v and what views read come in the autocast dtype, as q, k and v do for FlexAttention."""
+
+    def cast(q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], *rest: Any) -> Any:
         device = q.device.type
         dtype = torch.get_autocast_dtype(device)
+        viewed = engine(rest[2], rest[3]).views_of_inputs
         with torch.autocast(device, enabled=False):
-            q, k, v = (t.to(dtype) if dtype_name(t) in DTYPES and t.dtype != torch.float64 else t for t in (q, k, v))
-            return operator(q, k, v, *rest)
+            q, k, v = (t.to(dtype) if t.dtype in CAST else t for t in (q, k, v))
+            inputs = [t.to(dtype) if i in viewed and t.dtype in CAST else t for i, t in enumerate(inputs)]
+            return operator(q, k, v, inputs, *rest)
 
     return cast
 

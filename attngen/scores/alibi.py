@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attngen.arguments import tensor
+from attngen.remember import remembered
 from attngen.scores.score import Score
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@remembered
 def alibi(slopes: Tensor) -> Score:
     """score - slopes[h] * |q + n_k - n_q - kv|, with `slopes` a float tensor (H,), one per query head.
 

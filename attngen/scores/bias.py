@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attngen.arguments import tensor
+from attngen.remember import remembered
 from attngen.scores.score import Score
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@remembered
 def bias(bias: Tensor) -> Score:
     """score + bias, with `bias` a float tensor (Nq, Nk), (H, Nq, Nk) or (B, H, Nq, Nk); B and H may be 1.
 

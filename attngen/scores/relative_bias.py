@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attngen.arguments import refuse, tensor
+from attngen.remember import remembered
 from attngen.scores.score import Score
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@remembered
 def relative_bias(table: Tensor) -> Score:
     """score + table[h, q - kv + L - 1], with `table` a float tensor (H, 2 L - 1), one row per query head.
 

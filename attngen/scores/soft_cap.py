@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from attngen.arguments import number
+from attngen.remember import remembered
 from attngen.scores.score import Score
 
 
+@remembered
 def soft_cap(cap: float) -> Score:
     """cap * tanh(score / cap): scores stay within (-cap, cap). `cap` > 0 is a run-time number.
 

@@ -19,7 +19,7 @@ from tests.end_to_end.oracle import check, error, kernel_of, operands
 
 pytestmark = pytest.mark.cxx
 SYMBOLS = ("q", "h", "b", "kv", "n_q", "n_k")
-COUNT = 16
+COUNT = 12
 
 RULES = [
     normalizers.softmax().ir,
@@ -103,7 +103,7 @@ def test_random_spec(seed: int) -> None:
         check(kernel, *operands(n_q=n_q, n_k=n_k, d=24), lse=lse, bound=3e-5)
 
 
-@pytest.mark.parametrize("seed", SEEDS[:6])
+@pytest.mark.parametrize("seed", SEEDS[:3])
 def test_text_of_a_random_spec_makes_the_same_kernel(seed: int) -> None:
     given = attngen.Spec.from_ir(spec(seed))
     parsed = attngen.Spec.parse(str(given))

@@ -24,8 +24,6 @@ SCORES: dict[str, Callable[[], Any]] = {
     "distance": lambda: lambda score, q, kv: score - torch.abs(q - kv) / 10,
     "log-distance": lambda: lambda score, q, kv: score - torch.log1p(torch.abs(q - kv) * 1.0),
     "rounded": lambda: lambda score: torch.round(score * 8) / 8,
-    "constant": lambda: lambda score: score * 0.0 + 1.5,
-    "relu": lambda: lambda score: torch.relu(score) - 0.1,
     "branches": lambda: lambda score, q, kv, h: torch.where((q + kv) % 3 == h % 3, score, -score),
     "sine": lambda: lambda score, q, kv: score + torch.sin(q * 0.3) * torch.cos(kv * 0.7),
 }

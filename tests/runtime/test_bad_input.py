@@ -106,7 +106,11 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "backend": (
         lambda: attngen.compile(attngen.Spec(), backend="gpu")(Q, K, V),
-        "backend: 'gpu' does not run on device 'cpu'; allowed there: cpu, reference",
+        "backend: got 'gpu' (did you mean 'cpu'?); allowed: cpu, triton, cuda, reference",
+    ),
+    "backend of another device": (
+        lambda: attngen.compile(attngen.Spec(), backend="cuda")(Q, K, V),
+        "backend: 'cuda' does not run on device 'cpu'; allowed there: cpu, reference",
     ),
     "grid": (
         lambda: attngen.compile(attngen.mechanisms.neighborhood((3, 4), 2))(Q, K, V),

@@ -14,7 +14,7 @@ struct Args {
   int64_t out_stride[4];
 };
 struct Tile {
-  static constexpr int QT = 48, KT = 128, G = 8;
+  static constexpr int QT = 24, KT = 192, G = 16;
   static constexpr int QK_MR = 6, QK_NV = 2, PV_MR = 6, PV_NV = 2;
 };
 
@@ -114,10 +114,10 @@ struct Branch0 {
   static real sink(const Row& row) {
     return 0;
   }
-  static vf anchor(vf s) {
+  static vf anchor(const Row& row, vf s) {
     return s;
   }
-  static real anchor(real s) {
+  static real anchor(const Row& row, real s) {
     return s;
   }
   static real shift(real from, real to) { return 1; }
