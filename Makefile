@@ -40,7 +40,7 @@ format: setup  ## rewrite the tree in the style that lint asks for
 	$(BIN)/ruff format
 
 bench: setup compiler  ## the CPU table, next to PyTorch, on a quiet machine
-	$(BIN)/python benchmarks/cpu.py
+	$(BIN)/python -m benchmarks.cpu
 
 wheel: setup  ## build dist/attngen-*.whl
 	$(BIN)/python -m build --wheel --no-isolation

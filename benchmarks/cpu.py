@@ -134,6 +134,7 @@ def report(work: Work, row: Row, results: Results) -> list[str]:
     ours, peer = row.samples["attngen"], row.samples[work.peer]
     ratio, rate = peer.median / ours.median, work.flops / ours.median
     share = rate / row.peak
+    bound = row.peak * peer.median / work.flops  # the ratio of a kernel that runs at the peak
     met = ratio >= work.ratio and (work.share is None or share >= work.share)
     verdict = ("yes" if met else "no") if row.conclusive else "busy machine: no conclusion"
     results.rows.append(
@@ -143,6 +144,7 @@ def report(work: Work, row: Row, results: Results) -> list[str]:
             "gflops": rate / 1e9,
             "peak_gflops": row.peak / 1e9,
             "ratio": ratio,
+            "ratio_at_peak": bound,
             "share_of_peak": share,
             "rounds": row.rounds,
             "quiet_rounds": row.quiet,
@@ -156,6 +158,7 @@ def report(work: Work, row: Row, results: Results) -> list[str]:
         f"{ours.median * 1e3:.2f}",
         f"{work.peer} {peer.median * 1e3:.2f}",
         f"{ratio:.2f} x",
+        f"{bound:.2f} x",
         f"{rate / 1e9:.0f} of {row.peak / 1e9:.0f}",
         f"{share:.0%}",
         target,
@@ -223,7 +226,7 @@ def main(
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     command = f"python -m benchmarks.cpu --rounds {rounds}" + (" --quick" if quick else "")
     results = Results(isa.identity(), peak.isa, threads, torch.__version__, commit.stdout.strip(), command)
-    header = ["work", "dtype", "ms", "peer ms", "ratio", "GFLOP/s of peak", "share", "target", "met"]
+    header = ["work", "dtype", "ms", "peer ms", "ratio", "at peak", "GFLOP/s of peak", "share", "target", "met"]
     lines: list[list[str]] = []
     for work in table():
         if quick and not (work.d == 64 and (work.n == 2048 or work.mask == "window")):
@@ -240,8 +243,8 @@ def main(
     console.print(shown)
     notes = [
         f"spec to first result, nothing cached: {times['cold']:.2f} s (target <= 2 s)",
-        f"spec to first result, warm cache: {times['warm'] * 1e3:.0f} ms (target <= 50 ms); the first kernel of a process, "
-        f"with the imports: {times['start'] * 1e3:.0f} ms",
+        f"spec to first result, warm cache: {times['warm'] * 1e3:.0f} ms (target <= 50 ms)",
+        f"first kernel of a process, warm cache, imports included: {times['start'] * 1e3:.0f} ms",
         f"overhead of a call: {results.other['call_overhead_s'] * 1e6:.1f} us (target <= 30 us)",
         f"machine: {results.machine}; {threads} threads; {peak.isa}; torch {results.torch}; commit {results.commit}",
     ]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import tempfile
-import threading
-from collections.abc import Callable
+import time
 from pathlib import Path
 
-from attngen.codegen.backends.cpu import compiler, isa
+from attngen.codegen.backends.cpu import compiler, isa, library
 
 LOOP = """
 #include <stdint.h>
@@ -28,7 +27,7 @@ typedef float vec __attribute__((vector_size(16)));
 #define FMA(a, b, c) ((a) * (b) + (c))
 #endif
 // 12 independent chains hide the latency of two pipes; returns FLOP.
-extern "C" __attribute__((visibility("default"))) double fp32(int64_t steps) {
+static void fp32(int64_t steps) {
   vec x[12], a = {}, b = {};
   for (int i = 0; i < 12; i++) x[i] = vec{} + (float)i;
   a = a + 0.999f, b = b + 0.001f;
@@ -39,10 +38,10 @@ extern "C" __attribute__((visibility("default"))) double fp32(int64_t steps) {
   for (int i = 1; i < 12; i++) x[0] = x[0] + x[i];
   volatile float sink = x[0][0];
   (void)sink;
-  return 2.0 * WIDTH * 12 * steps;
 }
+static const double FP32 = 2.0 * WIDTH * 12;
 #if defined(__AVX512BF16__)
-extern "C" __attribute__((visibility("default"))) double bf16(int64_t steps) {
+static void bf16(int64_t steps) {
   __m512 x[12];
   __m512bh a = (__m512bh)_mm512_set1_epi32(0x3f803f80), b = a;
   for (int i = 0; i < 12; i++) x[i] = _mm512_set1_ps((float)i);
@@ -53,11 +52,24 @@ extern "C" __attribute__((visibility("default"))) double bf16(int64_t steps) {
   for (int i = 1; i < 12; i++) x[0] = _mm512_add_ps(x[0], x[i]);
   volatile float sink = x[0][0];
   (void)sink;
-  return 4.0 * 16 * 12 * steps;
 }
+static const double BF16 = 4.0 * 16 * 12;
 #else
-extern "C" __attribute__((visibility("default"))) double bf16(int64_t steps) { return fp32(steps); }
+static void bf16(int64_t steps) { fp32(steps); }
+static const double BF16 = FP32;
 #endif
+// On torch's own OpenMP threads: others would compete with those, which spin for a while after each parallel region.
+extern "C" void GOMP_parallel(void (*)(void*), void*, unsigned, unsigned) __attribute__((weak));
+static int64_t steps_;
+static void fp32_task(void*) { fp32(steps_); }
+static void bf16_task(void*) { bf16(steps_); }
+extern "C" __attribute__((visibility("default"))) double run(int64_t pairs, int64_t steps, int64_t threads) {
+  steps_ = steps;
+  void (*task)(void*) = pairs ? bf16_task : fp32_task;
+  if (threads > 1 && GOMP_parallel) GOMP_parallel(task, nullptr, (unsigned)threads, 0);
+  else task(nullptr), threads = 1;
+  return (pairs ? BF16 : FP32) * steps * threads;
+}
 """
 
 
@@ -68,30 +80,12 @@ class Peak:
         self.threads = threads
         self.isa = isa.choose()
         self._folder = tempfile.TemporaryDirectory()
-        library = ctypes.CDLL(str(compiler.compile_shared(LOOP, self.isa, Path(self._folder.name))))
-        self._loops: dict[str, Callable[[int], float]] = {}
-        for name in ("fp32", "bf16"):
-            loop = getattr(library, name)
-            loop.restype, loop.argtypes = ctypes.c_double, [ctypes.c_int64]
-            self._loops[name] = loop
+        path = compiler.compile_shared(LOOP, self.isa, Path(self._folder.name))
+        argtypes = (ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+        self._run = library.load(path, "run", argtypes, ctypes.c_double)
 
-    def measure(self, dtype: str, steps: int = 3_000_000) -> float:
+    def measure(self, dtype: str, steps: int = 4_000_000) -> float:
         """FLOP/s, over a run of some ten milliseconds on every thread."""
-        import time
-
-        loop = self._loops["bf16" if dtype == "bf16" else "fp32"]
-        done = [0.0] * self.threads
-        gate = threading.Barrier(self.threads + 1)
-
-        def run(i: int) -> None:
-            gate.wait()
-            done[i] = loop(steps)
-
-        workers = [threading.Thread(target=run, args=(i,)) for i in range(self.threads)]
-        for worker in workers:
-            worker.start()
-        gate.wait()
         start = time.perf_counter()
-        for worker in workers:
-            worker.join()
-        return sum(done) / (time.perf_counter() - start)
+        flops: float = self._run(dtype == "bf16", steps, self.threads)
+        return flops / (time.perf_counter() - start)
