@@ -21,7 +21,7 @@ class Settings:
     )
     log: str = field(default="WARNING", metadata={"help": "level of the logger `attngen`: DEBUG, INFO, WARNING, ERROR"})
     backend: str | None = field(default=None, metadata={"help": "use only this backend: cpu, triton, cuda, reference"})
-    autotune: AutotuneMode = field(default="cached", metadata={"help": "off, cached, quick or full"})
+    autotune: AutotuneMode = field(default="cached", metadata={"help": "off, cached, quick or full (no effect yet)"})
     disable_jit: bool = field(
         default=False, metadata={"help": "1: never compile; a kernel that is not in the cache is an error"}
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
+from attngen import settings
 from attngen.codegen.backend import Call, Launch
 from attngen.codegen.plan import value_extent
 from attngen.codegen.problem import Operand, Problem
@@ -50,6 +53,19 @@ def engine(text: str, options: str) -> Engine:
 
         spec = parse(text)
     return Engine(spec, cast(Layout, layout), backend or None)
+
+
+def follow_settings() -> None:
+    """Gives the logger the level that ATTNGEN_LOG asks for, and a handler where the program has set up none."""
+    if settings.variable("log") not in os.environ:
+        return
+    logger = logging.getLogger("attngen")
+    logger.setLevel(settings.current().log)
+    if not logger.hasHandlers():
+        logger.addHandler(logging.StreamHandler())
+
+
+follow_settings()
 
 
 class Engine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,6 +23,7 @@ from attngen.ir.text import text
 from attngen.templates import fingerprint
 
 ENTRY = "attngen_forward"
+log = logging.getLogger("attngen.cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class CpuBackend:
 
         def builder(directory: Path) -> None:
             store.refuse_if_jit_disabled(f"the kernel {plan.spec.name!r} ({plan.problem.dtype})")
+            log.info("building %s (%s, %s)", plan.spec.name, plan.problem.dtype, config)
             compiler.compile_shared(emit(plan, config).text, config.isa, directory)
 
         entry, function = load_entry(
