@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 MOST_PAIRS = 1 << 22
 """Pairs (query, key) up to which an index that the analysis cannot bound is evaluated everywhere."""
 
-LANE, CAST = 2**31 - 1, 2**30
-"""The largest integer of a lane, and the largest that a cast gives."""
+LANE, CAST = 2**31 - 2, 2**30
+"""The largest integer of a lane (one more stands for all that is larger), and the largest that a cast gives."""
 
 SATURATING = frozenset({*COMPARISON, "minimum", "maximum", "floordiv"})
 KEYS = frozenset({"kv", "kv[0]", "kv[1]", "kv[2]"})
@@ -144,7 +144,7 @@ def _look_closer(
     found: IndexCheck,
 ) -> None:
     """Intervals say too much where terms depend on each other: evaluate small cases exactly before refusing."""
-    if sizes.n_q * sizes.n_k > MOST_PAIRS:
+    if sizes.n_q * sizes.n_k > MOST_PAIRS or "dim" in symbols(found.index):
         raise found.error(expr_text(found.index))
     from attngen.codegen.backends.cpu.exact import evaluate_everywhere
 

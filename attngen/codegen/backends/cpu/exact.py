@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from attngen.codegen.analysis import Sizes
 from attngen.ir.expr import Expr, symbols
 from attngen.ir.nodes import Grid, Spec
+
+STATISTICS = ("s", "m", "acc", "mass", "count", "vsum")
+BLOCK = 1 << 16
+"""Pairs (query, key) that are evaluated at once, which bounds the memory."""
 
 
 def evaluate_everywhere(
@@ -26,24 +31,25 @@ def evaluate_everywhere(
 
     from attngen.ir.evaluate import Environment, evaluate
 
-    q, kv = torch.arange(sizes.n_q)[:, None], torch.arange(sizes.n_k)[None, :]
-    known: dict[str, Any] = {"q": q, "kv": kv, "n_q": sizes.n_q, "n_k": sizes.n_k, "n_b": sizes.n_b, "n_h": sizes.n_h}
-    if isinstance(spec.space, Grid):
-        known |= _coordinates("q", q, spec.space.dims) | _coordinates("kv", kv, spec.space.dims)
-    # The score itself is any number: it only decides indices through a cast, which small specs do not have.
-    known |= {f"dot[{i}]": torch.zeros(()) for i in range(8)}
+    sizes_of = {"n_q": sizes.n_q, "n_k": sizes.n_k, "n_b": sizes.n_b, "n_h": sizes.n_h}
+    # Scores and sums are any number: they only decide indices through a cast.
+    fixed = {name: torch.tensor(size) for name, size in sizes_of.items()}
+    fixed |= {name: torch.zeros(()) for name in (*(f"dot[{i}]" for i in range(8)), *STATISTICS)}
     inputs = {name: torch.zeros(()).expand(shape) for name, shape in extents.items()}
     inputs |= {n: v if isinstance(v, torch.Tensor) else torch.tensor(v) for n, v in values.items()}
     used = symbols(*exprs, where)
-    for b in range(sizes.n_b if "b" in used else 1):
-        for h in range(sizes.n_h if "h" in used else 1):
-            here = {
-                n: v if isinstance(v, torch.Tensor) else torch.tensor(v) for n, v in {**known, "b": b, "h": h}.items()
-            }
-            everywhere = Environment(here, inputs)
-            guard = None if where is None else evaluate(where, everywhere).expand(sizes.n_q, sizes.n_k)
-            for expr in exprs:
-                evaluate(expr, Environment(here, inputs, guard))
+    dims = spec.space.dims if isinstance(spec.space, Grid) else ()
+    kv = torch.arange(sizes.n_k)[None, :]
+    rows = max(1, BLOCK // max(1, sizes.n_k))
+    for b, h, first in product(
+        range(sizes.n_b if "b" in used else 1), range(sizes.n_h if "h" in used else 1), range(0, sizes.n_q, rows)
+    ):
+        q = torch.arange(first, min(first + rows, sizes.n_q))[:, None]
+        here = fixed | {"dim": torch.tensor(0)} | {"b": torch.tensor(b), "h": torch.tensor(h), "q": q, "kv": kv}
+        here |= _coordinates("q", q, dims) | _coordinates("kv", kv, dims)
+        guard = None if where is None else evaluate(where, Environment(here, inputs)).expand(len(q), sizes.n_k)
+        for expr in exprs:
+            evaluate(expr, Environment(here, inputs, guard))
 
 
 def _coordinates(name: str, flat: Any, dims: tuple[int, ...]) -> dict[str, Any]:
