@@ -8,7 +8,7 @@ from attngen.mechanisms.differential import differential
 from attngen.mechanisms.dual_triangle import dual_triangle
 from attngen.mechanisms.linear import linear
 from attngen.mechanisms.neighborhood import neighborhood
-from attngen.mechanisms.registry import ALL, build
+from attngen.mechanisms.registry import ALL, build, register
 from attngen.mechanisms.sliding_window import sliding_window
 from attngen.mechanisms.sparse_linear import sparse_linear
 from attngen.mechanisms.streaming_llm import streaming_llm
@@ -29,4 +29,5 @@ __all__ = [
     "streaming_llm",
 ]
 
+register(globals())
 __getattr__ = missing(__name__, __all__)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from attngen.errors import SpecError
-from attngen.mechanisms.causal import causal, full
-from attngen.mechanisms.chunked import chunked
-from attngen.mechanisms.differential import differential
-from attngen.mechanisms.dual_triangle import dual_triangle
-from attngen.mechanisms.linear import linear
-from attngen.mechanisms.neighborhood import neighborhood
-from attngen.mechanisms.sliding_window import sliding_window
-from attngen.mechanisms.sparse_linear import sparse_linear
-from attngen.mechanisms.streaming_llm import streaming_llm
 from attngen.spec import Spec
 from attngen.suggest import nearest
 
-LIST: tuple[Callable[..., Spec], ...] = (
-    full, causal, sliding_window, streaming_llm, chunked, neighborhood, dual_triangle, differential, linear,
-    sparse_linear,
-)  # fmt: skip
-ALL: dict[str, Callable[..., Spec]] = {function.__name__: function for function in LIST}
+ALL: dict[str, Callable[..., Spec]] = {}
+"""By name: what the package's `__init__` imports, which is the one place where it is listed."""
+
+APART = ("features", "registry")
+"""Modules of the package that hold tools."""
+
+
+def register(names: Mapping[str, object]) -> None:
+    """Takes in the library functions among the names of the package."""
+    for name, value in names.items():
+        package, _, module = getattr(value, "__module__", "").rpartition(".")
+        if package == __package__ and module not in APART and callable(value) and not isinstance(value, type):
+            ALL[name] = value
+
 
 Value = bool | int | float | str | tuple[bool | int, ...]
 

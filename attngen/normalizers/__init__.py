@@ -11,7 +11,7 @@ from attngen.normalizers.linear import linear
 from attngen.normalizers.lssar import lssar
 from attngen.normalizers.none import none
 from attngen.normalizers.normalizer import Normalizer
-from attngen.normalizers.registry import ALL, named
+from attngen.normalizers.registry import ALL, named, register
 from attngen.normalizers.relu import relu
 from attngen.normalizers.sigmoid import sigmoid
 from attngen.normalizers.softmax import softmax
@@ -45,4 +45,5 @@ __all__ = [
     "streaming",
 ]
 
+register(globals())
 __getattr__ = missing(__name__, __all__)

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from attngen.arguments import refuse, shown
 from attngen.errors import SpecError
-from attngen.normalizers.affine import affine
-from attngen.normalizers.cog import cog
-from attngen.normalizers.entmax import entmax, sparsemax
-from attngen.normalizers.laplace import laplace
-from attngen.normalizers.linear import linear
-from attngen.normalizers.lssar import lssar
-from attngen.normalizers.none import none
 from attngen.normalizers.normalizer import Normalizer
-from attngen.normalizers.relu import relu
-from attngen.normalizers.sigmoid import sigmoid
-from attngen.normalizers.softmax import softmax
-from attngen.normalizers.softmax1 import softmax1
-from attngen.normalizers.softpick import softpick
-from attngen.normalizers.softplus_l1 import softplus_l1
-from attngen.normalizers.stick_breaking import stick_breaking
 from attngen.suggest import nearest
 
-LIST: tuple[Callable[..., Normalizer], ...] = (
-    softmax, softmax1, sigmoid, relu, softplus_l1, cog, laplace, none, linear, softpick,
-    affine, lssar, entmax, sparsemax, stick_breaking,
-)  # fmt: skip
-ALL: dict[str, Callable[..., Normalizer]] = {function.__name__: function for function in LIST}
+ALL: dict[str, Callable[..., Normalizer]] = {}
+"""By name: what the package's `__init__` imports, which is the one place where it is listed."""
+
+APART = ("declare", "normalizer", "registry")
+"""Modules of the package that hold tools."""
+
+
+def register(names: Mapping[str, object]) -> None:
+    """Takes in the library functions among the names of the package."""
+    for name, value in names.items():
+        package, _, module = getattr(value, "__module__", "").rpartition(".")
+        if package == __package__ and module not in APART and callable(value) and not isinstance(value, type):
+            ALL[name] = value
 
 
 def named(value: object) -> Normalizer:
@@ -36,7 +30,7 @@ def named(value: object) -> Normalizer:
     if isinstance(value, Normalizer):
         return value
     if not isinstance(value, str):
-        hint = f" (call it: normalizers.{value.__name__}(...))" if value in LIST else ""
+        hint = f" (call it: normalizers.{getattr(value, '__name__', '')}(...))" if value in ALL.values() else ""
         raise refuse("normalizer", value, f"a name, or an object of attngen.normalizers{hint}")
     make = ALL.get(value)
     if make is None:
