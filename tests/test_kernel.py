@@ -13,6 +13,7 @@ import torch
 import attngen
 from attngen import masks, normalizers
 from attngen.errors import UnsupportedError
+from attngen.pipeline import WARNED
 from tests.end_to_end.oracle import check, error, operands, random
 
 pytestmark = pytest.mark.cxx
@@ -27,7 +28,7 @@ def test_it_names_itself() -> None:
 
 def test_source_is_that_of_the_call() -> None:
     source = KERNEL.source(*operands())
-    assert source.startswith("// attngen: looks_back, forward, fp32")
+    assert source.startswith("// attngen: forward, fp32")
     assert "struct Branch0" in source
     assert "bf16" in KERNEL.source(*operands(dtype=torch.bfloat16)).splitlines()[0]
     assert KERNEL.source(*operands()) == source
@@ -103,6 +104,7 @@ FALLBACKS: dict[str, Any] = {
 def test_a_fallback_is_right_and_logged_with_its_reason(name: str, caplog: pytest.LogCaptureFixture) -> None:
     q, k, v = operands(n_q=20)
     kernel = attngen.compile(FALLBACKS[name]())
+    WARNED.clear()
     with caplog.at_level(logging.WARNING, "attngen"):
         out = kernel(q, k, v)
     assert error(out, kernel.reference(q, k, v)) <= 1e-6

@@ -48,7 +48,9 @@ def limits(spec: Spec) -> Limits:
                 exact[label] = size
     for node in loads(*expressions(spec.ir)):
         for index, size in zip(node.indices, shapes.get(node.tensor, ()), strict=False):
-            if isinstance(index, Sym) and index.name in AXES:
+            if isinstance(index, Sym) and index.name in ("b", "h"):
+                exact[index.name] = size
+            elif isinstance(index, Sym) and index.name in AXES:
                 most[index.name] = min(size, most.get(index.name, size))
     return Limits(exact, most)
 
