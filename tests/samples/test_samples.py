@@ -33,7 +33,7 @@ def test_limits_come_from_captures_and_grids() -> None:
     ids, slopes = torch.zeros(20, dtype=torch.int64), torch.ones(6)
     spec = attngen.Spec(mask=masks.document(ids), score=scores.alibi(slopes))
     found = limits(spec)
-    assert found.most == {"h": 6, "q": 20, "kv": 20}
+    assert found == Limits({"h": 6}, {"q": 20, "kv": 20})
     assert found.fit(Shape(2, 8, 4, 64, 10, 8, 8)) == Shape(2, 6, 3, 20, 10, 8, 8)
     grid = limits(attngen.mechanisms.neighborhood((3, 4), 2))
     assert grid == Limits({"q": 12, "kv": 12}, {})
