@@ -36,8 +36,8 @@ def compile(
 
     `attngen.compile(spec)`; `attngen.compile(mask=..., score=...)`; or as a decorator, with or without arguments, on a
     mask or score function, whose name the kernel takes; what the arguments define and the function does not is added.
-    `layout` is "bhnd" or "bnhd"; `backend` forces one of cpu,
-    triton, cuda, reference. Nothing is built before the first call.
+    `layout` is "bhnd" or "bnhd"; `backend` forces one of cpu, triton, cuda, reference. Nothing is built before
+    the first call.
     """
     from attngen.decorator import KernelOrDecorator
     from attngen.kernel import Kernel
@@ -56,7 +56,7 @@ def compile(
 
     if spec is not None:
         return decorate(spec)
-    if mask is None and score is None:
+    if not given:
         return decorate
     return KernelOrDecorator(Spec(name=name, **given), decorate, layout=layout, backend=backend)
 

@@ -143,3 +143,10 @@ def test_attention_gives_inputs_of_the_call() -> None:
     out = attngen.attention(q, k, v, score="score * gate[b, h, q]", gate=gate)
     expected = attngen.compile(attngen.Spec(score="score * gate[b, h, q]")).reference(q, k, v, gate=gate)
     assert error(out, expected) <= 1e-5
+
+
+@pytest.mark.parametrize("option", [{"normalizer": "sigmoid"}, {"scale": 0.5}, {"mask": "kv <= q"}])
+def test_options_alone_make_a_kernel(option: dict[str, Any]) -> None:
+    kernel = attngen.compile(**option)
+    assert kernel(*operands()).shape == operands()[0].shape
+    assert isinstance(kernel(lambda score: 2 * score), attngen.Kernel)

@@ -25,7 +25,6 @@ class Call:
     n_k: int
     layout: str
     operands: tuple[Tensor, ...]
-    scalars: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ class Engine:
         if launch is None:
             if len(self._launches) >= MOST_LAUNCHES:
                 self._launches.clear()
-            launch = self._launches[key] = self._prepare(q, k, v, inputs, ints, floats, return_lse)
+            launch = self._launches[key] = self._prepare(q, k, v, inputs, return_lse)
         return launch(q, k, v, inputs, (*ints, *floats))
 
     def problem(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool) -> Problem:
@@ -147,21 +147,12 @@ class Engine:
             widths = [problem.operand(combine.weights[0]).width]
         return self.sizes(q, k, v, inputs), sum(widths) if isinstance(combine, Concat) else widths[0]
 
-    def _prepare(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        inputs: Sequence[Tensor],
-        ints: Sequence[int],
-        floats: Sequence[float],
-        return_lse: bool,
-    ) -> Launch:
+    def _prepare(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool) -> Launch:
         check_operands(self._viewed(q, k, v, inputs), self.layout)
         sizes = self.sizes(q, k, v, inputs)
         check_inputs(self.tensor_inputs, inputs, sizes, q.device, self.viewed, self.indexed)
         compiled = self.compiled(q, k, v, inputs, return_lse)
-        call = Call(sizes.n_b, sizes.n_h, sizes.n_q, sizes.n_k, self.layout, (q, k, v, *inputs), (*ints, *floats))
+        call = Call(sizes.n_b, sizes.n_h, sizes.n_q, sizes.n_k, self.layout, (q, k, v, *inputs))
         return compiled.backend.prepare(compiled.built, compiled.plan, call)
 
     def _check_lse(self, return_lse: bool) -> None:

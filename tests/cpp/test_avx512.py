@@ -86,7 +86,7 @@ def test_values(name: str, isa: str, tmp_path: Path) -> None:
         plan, config = make_plan(kernel.spec.ir, problem), default(isa.partition("-")[0], problem.dtype)
         if function is None:
             function = emulated(emit(plan, config).text, isa == "avx512_bf16", tmp_path)
-        call = Call(b, 4, n_q, n_k, "bhnd", (q, k, v, *tensors), (*ints, *floats))
+        call = Call(b, 4, n_q, n_k, "bhnd", (q, k, v, *tensors))
         out, row = prepare(function, config, plan, call)(q, k, v, tensors, (*ints, *floats))
         exact = kernel.reference(q, k, v, return_lse=lse)
         if lse:

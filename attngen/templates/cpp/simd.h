@@ -87,26 +87,5 @@ ATTNGEN_INLINE vf load_keys(const T* p, long stride, const Keys& keys) {
   for (long i = 0; i < W && i < keys.count; i++) x[i] = (real)widen(p[i * stride]);
   return load(x);
 }
-template <class T>
-ATTNGEN_INLINE vi load_keys_int(const T* p, long stride, const Keys& keys) {
-  vi x = {};
-  p += keys.first * stride;
-  for (long i = 0; i < W && i < keys.count; i++) x[i] = (integer)p[i * stride];
-  return x;
-}
-
-// p[index * stride] where live, 0 elsewhere; offsets have 64 bits.
-template <class T>
-ATTNGEN_INLINE vf gather(const T* p, long stride, vi index, vb live) {
-  real x[W];
-  for (int i = 0; i < W; i++) x[i] = live[i] ? (real)widen(p[(long)index[i] * stride]) : 0;
-  return load(x);
-}
-template <class T>
-ATTNGEN_INLINE vi gather_int(const T* p, long stride, vi index, vb live) {
-  vi x;
-  for (int i = 0; i < W; i++) x[i] = live[i] ? (integer)p[(long)index[i] * stride] : 0;
-  return x;
-}
 
 }  // namespace attngen

@@ -8,7 +8,7 @@ from attngen.codegen.backend import SourceFile
 from attngen.codegen.backends.cpu.abi import Abi, abi_of
 from attngen.codegen.backends.cpu.config import CpuConfig
 from attngen.codegen.backends.cpu.emit_branch import print_branch
-from attngen.codegen.backends.cpu.scope import ELEMENT, Scope
+from attngen.codegen.backends.cpu.scope import ELEMENT, Scope, flag
 from attngen.codegen.plan import Plan
 from attngen.ir.nodes import Concat
 from attngen.templates import bundle, render
@@ -71,8 +71,3 @@ def _branches(plan: Plan, abi: Abi) -> list[str]:
         if isinstance(plan.spec.combine, Concat):
             offset += branch.width
     return texts
-
-
-def flag(value: bool) -> str:
-    """A C++ bool."""
-    return "true" if value else "false"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attngen.codegen.backends.cpu.emit_keyset import print_keyset
-from attngen.codegen.backends.cpu.scope import ROW_SYMBOLS, Scope
+from attngen.codegen.backends.cpu.scope import ROW_SYMBOLS, Scope, flag
 from attngen.codegen.plan import BranchPlan, KeySetPlan
 from attngen.codegen.printers.cpp import SCALAR, Rows, Value
 from attngen.ir.expr import Expr, const, op, sym
@@ -74,15 +74,15 @@ def print_branch(scope: Scope, index: int, branch: BranchPlan, offset: int) -> s
         width=branch.width,
         offset=offset,
         widths=_choose([str(dot.width) for dot in main.dots]),
-        anchored=_flag(normalizer.anchor is not None),
-        anchor_trivial=_flag(normalizer.anchor == sym("s")),
-        affine_exp2=_flag(branch.exponential),
-        has_mass=_flag(psi is not None),
-        psi_is_phi=_flag(psi == normalizer.phi),
-        counts=_flag(branch.needs_count),
-        sums_values=_flag(branch.needs_vsum),
-        has_sink=_flag(normalizer.sink is not None),
-        gives_lse=_flag(normalizer.lse is not None),
+        anchored=flag(normalizer.anchor is not None),
+        anchor_trivial=flag(normalizer.anchor == sym("s")),
+        affine_exp2=flag(branch.exponential),
+        has_mass=flag(psi is not None),
+        psi_is_phi=flag(psi == normalizer.phi),
+        counts=flag(branch.needs_count),
+        sums_values=flag(branch.needs_vsum),
+        has_sink=flag(normalizer.sink is not None),
+        gives_lse=flag(normalizer.lse is not None),
         adjust=repr(normalizer.offset),
         queries=_choose_dots(scope, main),
         each_keyset=" ".join(f"f(KeySet{index}_{j}{{}});" for j in range(len(branch.keysets))),
@@ -184,7 +184,3 @@ def _choose_dots(scope: Scope, keyset: KeySetPlan) -> str:
         condition = f"    if constexpr (I == {i}) {{\n" if i + 1 < len(keyset.dots) else "    {\n"
         parts.append(condition + scope.rows_of(dot.q, dot.q_start, keyset) + "\n    }")
     return "\n".join(parts)
-
-
-def _flag(value: bool) -> str:
-    return "true" if value else "false"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from attngen.codegen.analysis import AxisRanges, Ranges
 from attngen.codegen.backends.cpu.abi import table_name
-from attngen.codegen.backends.cpu.scope import Scope
+from attngen.codegen.backends.cpu.scope import Scope, flag
 from attngen.codegen.plan import KeySetPlan
 from attngen.codegen.printers.cpp import Printer, Rows
 from attngen.ir.expr import Expr, Sym
@@ -43,9 +43,9 @@ def print_keyset(
         name=f"KeySet{place[0]}_{place[1]}",
         row=row,
         element=scope.element,
-        mask_trivial="false" if keyset.masked else "true",
-        score_trivial="true" if trivial else "false",
-        weighted="false" if weight is None else "true",
+        mask_trivial=flag(not keyset.masked),
+        score_trivial=flag(trivial),
+        weighted=flag(weight is not None),
         length=length,
         keys=_keys(scope, keyset),
         values=scope.rows_of(keyset.v, keyset.v_start, keyset),

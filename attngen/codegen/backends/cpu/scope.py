@@ -16,6 +16,11 @@ ELEMENT = {"fp64": "double", "fp32": "float", "bf16": "bf16", "fp16": "f16"}
 ROW_SYMBOLS = frozenset({"b", "h", "q", "q[0]", "q[1]", "q[2]", "n_q", "n_k", "n_b", "n_h"})
 
 
+def flag(value: bool) -> str:
+    """A C++ bool."""
+    return "true" if value else "false"
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """One kernel: its plan and its argument block."""
