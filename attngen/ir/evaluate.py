@@ -76,6 +76,8 @@ def _value(node: Expr, env: Environment, values: dict[int, Tensor]) -> Tensor:
         case Op(name="uniform", args=(seed,)):
             b, h, q, kv = (env.symbols[name] for name in ("b", "h", "q", "kv"))
             return uniform(values[id(seed)].to(torch.int64), b, h, q, kv)
+        case Op(name="uniform_at", args=args):
+            return uniform(*(values[id(a)].to(torch.int64) for a in args))
         case Op(name=name, args=args):
             return apply(name, node.type, [a.type for a in args], [values[id(a)] for a in args])
         case _:

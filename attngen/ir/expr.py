@@ -43,6 +43,11 @@ SYMBOLS: dict[str, Type] = {
     "vsum": "float",
     "dim": "int",
     "x": "float",
+    # What derivation adds: anchor and result of an earlier pass over the keys; the sum of what an ordered normalizer
+    # keeps of the keys before this one. Cotangents: of acc . v for a pair, of the mass, of the result of an earlier
+    # pass, of the sum before, of a result element, of the log-sum-exp.
+    **{f"{name}[{i}]": "float" for name in ("m", "r", "dr") for i in range(4)},
+    **dict.fromkeys(("before", "dp", "dmass", "dbefore", "dout", "dlse"), "float"),
 }
 """Every symbol an expression may hold, with its type. `q` and `kv` are flat positions, `q[0]` coordinates on a grid."""
 

@@ -15,6 +15,8 @@ from typing import Literal
 
 from attngen.ir.expr import Expr
 
+Scores = Literal["real", "nonnegative"]
+
 
 @dataclass(frozen=True, slots=True)
 class Streaming:
@@ -34,6 +36,7 @@ class Streaming:
     offset: float = 0.0
     sink: Expr | None = None
     lse: Expr | None = None
+    scores: Scores = "real"
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,9 +95,11 @@ _ROWS: list[tuple[str, int, Rule]] = [
     ("to_int", 1, _to("int")),
     ("to_bool", 1, _to("bool")),
     *((name, 1, _to("float")) for name in FLOAT_FUNCTIONS),
-    # A uniform number in [0, 1) that depends on (seed, b, h, q, kv) alone: word 0 of Philox4x32-10 with the counter
-    # (kv, q, h, b) and the key (low, high half of the seed), its upper 24 bits times 2**-24.
+    # A uniform number in [0, 1) that depends on (seed, b, h, q, kv) alone: the upper 24 bits, times 2**-24, of word
+    # kv // 16 % 4 of Philox4x32-10 with the counter (kv // 64 * 16 + kv % 16, q, h, b) and the two halves of the seed.
     ("uniform", 1, lambda types: None if "float" in types else "float"),
+    # The same with (b, h, q, kv) given, of which only kv varies over the keys: lowering alone writes it.
+    ("uniform_at", 5, lambda types: None if "float" in types else "float"),
     # Only in the feature map of a view: softmax over the head dimension.
     ("dim_softmax", 1, _to("float")),
 ]

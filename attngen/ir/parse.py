@@ -29,7 +29,7 @@ from attngen.ir.nodes import (
     View,
     default_scale,
 )
-from attngen.ir.normalizer import Chained, Normalizer, Ordered, Streaming, Threshold
+from attngen.ir.normalizer import Chained, Normalizer, Ordered, Scores, Streaming, Threshold
 from attngen.ir.ops import RANK, Type
 from attngen.ir.parse_expr import expression, parse_expr
 
@@ -256,9 +256,12 @@ class _Parser:
         opening = self.cursor.token
         parts: dict[str, Expr] = {}
         offset = 0.0
-        for field in self.fields("normalizer", ("phi", "psi", "anchor", "offset", "sink", "finalize", "lse")):
+        scores: Scores = "real"
+        for field in self.fields("normalizer", ("scores", "phi", "psi", "anchor", "offset", "sink", "finalize", "lse")):
             if field == "offset":
                 offset = self.cursor.number("the offset")
+            elif field == "scores":
+                scores = self.scores()
             else:
                 parts[field] = self.expr()
         for needed in ("phi", "finalize"):
@@ -266,8 +269,14 @@ class _Parser:
                 self.cursor.fail(f"the normalizer has no {needed!r}", opening)
         get = parts.get
         return Streaming(
-            name, parts["phi"], parts["finalize"], get("psi"), get("anchor"), offset, get("sink"), get("lse")
+            name, parts["phi"], parts["finalize"], get("psi"), get("anchor"), offset, get("sink"), get("lse"), scores
         )
+
+    def scores(self) -> Scores:
+        token = self.cursor.next()
+        if token.text == "nonnegative":
+            return "nonnegative"
+        return "real" if token.text == "real" else self.cursor.unknown("kind of scores", token, ["real", "nonnegative"])
 
     def ordered(self, name: str) -> Ordered:
         opening = self.cursor.token

@@ -38,8 +38,13 @@ def philox(counter: Words, key: tuple[Tensor, Tensor]) -> Words:
 
 
 def uniform(seed: Tensor, b: Tensor, h: Tensor, q: Tensor, kv: Tensor) -> Tensor:
-    """A float64 in [0, 1) for each index: the upper 24 bits of word 0, times 2**-24."""
+    """A float64 in [0, 1) for each index: the upper 24 bits of a word, times 2**-24.
+
+    A counter serves four keys: key kv has word kv // 16 % 4 of the counter (kv // 64 * 16 + kv % 16, q, h, b).
+    """
     import torch
 
-    c0, c1, c2, c3, low, high = torch.broadcast_tensors(kv, q, h, b, seed & MASK, (seed >> 32) & MASK)  # type: ignore[no-untyped-call]
-    return (philox((c0, c1, c2, c3), (low, high))[0] >> 8).to(torch.float64) * 2.0**-24
+    kv, q, h, b, low, high = torch.broadcast_tensors(kv, q, h, b, seed & MASK, (seed >> 32) & MASK)  # type: ignore[no-untyped-call]
+    words = philox((kv // 64 * 16 + kv % 16, q, h, b), (low, high))
+    word = torch.stack(words).gather(0, (kv // 16 % 4)[None])[0]
+    return (word >> 8).to(torch.float64) * 2.0**-24

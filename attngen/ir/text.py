@@ -175,6 +175,8 @@ def _normalizer(node: Normalizer, types: Types) -> str:
 
 
 def _streaming(node: Streaming, types: Types) -> Iterator[str]:
+    if node.scores != "real":
+        yield f"scores: {node.scores}"
     yield from _field("phi", node.phi, types)
     yield from _field("psi", node.psi, types)
     yield from _field("anchor", node.anchor, types)

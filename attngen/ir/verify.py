@@ -6,7 +6,7 @@ What depends on a call (shapes, dtypes, lengths) is checked at the call.
 from __future__ import annotations
 
 import math
-from typing import assert_never
+from typing import assert_never, get_args
 
 from attngen.errors import SpecError
 from attngen.ir.expr import Expr, loads
@@ -28,15 +28,17 @@ from attngen.ir.nodes import (
     Spec,
     View,
 )
-from attngen.ir.normalizer import Chained, Normalizer, Ordered, Streaming, Threshold
+from attngen.ir.normalizer import Chained, Normalizer, Ordered, Scores, Streaming, Threshold
 from attngen.ir.ops import RANK
 from attngen.ir.roles import Role, Scope, coordinates
 from attngen.ir.verify_expr import check_expr, plural, suggest
+from attngen.ir.verify_scores import verify_scores
 from attngen.ir.walk import expressions
 
 AXES = ("b", "h", "q", "kv", "?")
 OPERANDS = ("q", "k", "v")
 MOST_DOTS = 8
+SCORES = get_args(Scores)
 
 
 def verify(spec: Spec) -> None:
@@ -162,6 +164,7 @@ class _Verifier:
         if branch.decay is not None:
             self.input(branch.decay, f"{place}decay", "float", 3, 4)
         self.normalizer(branch.normalizer, place)
+        verify_scores(branch, place)
 
     def keyset(self, keyset: KeySet, place: str, main: bool) -> None:
         dots = len(keyset.dots)
@@ -209,7 +212,10 @@ class _Verifier:
                         )
             case Threshold(alpha=alpha):
                 if not (alpha > 1 and math.isfinite(alpha)):
-                    raise SpecError(f"{place}: alpha is {alpha!r}; it must be above 1 (1.5 entmax, 2 sparsemax)")
+                    raise SpecError(
+                        f"{place}: alpha is {alpha!r}; it must be above 1 (1.5 entmax, 2 sparsemax): only then does "
+                        "the sum of the weights fall as tau rises, so that it is 1 once"
+                    )
             case Ordered(direction=direction, weight=weight, log_keep=log_keep):
                 if direction not in ("backward", "forward"):
                     raise SpecError(f"{place}: direction is {direction!r}; allowed: backward, forward")
@@ -219,6 +225,8 @@ class _Verifier:
                 assert_never(node)
 
     def streaming(self, node: Streaming, place: str) -> None:
+        if node.scores not in SCORES:
+            raise SpecError(f"{place}: scores is {node.scores!r}; allowed: {', '.join(SCORES)}")
         if not 0 <= node.offset <= 0.5:
             raise SpecError(f"{place}: offset is {node.offset!r}; it must be in [0, 1/2]")
         if node.offset and node.anchor is None:

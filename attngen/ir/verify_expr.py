@@ -68,6 +68,8 @@ def check_expr(
                     raise _error(place, "dim_softmax stands only in the feature map of a view", node)
                 if name == "uniform" and "kv" not in allowed:
                     raise _error(place, "uniform needs b, h, q and kv, which are not all known here", node)
+                if name == "uniform_at":
+                    raise _error(place, "uniform_at is what packed sequences are lowered to; write uniform", node)
                 if op(name, *args).type != node.type:
                     raise _error(place, f"{name} is typed {node.type}; build operators with attngen.ir.expr.op", node)
     _check_type(expr, role, place)

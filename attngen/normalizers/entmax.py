@@ -7,6 +7,10 @@ from attngen.ir import normalizer as ir
 from attngen.normalizers.normalizer import Normalizer
 from attngen.remember import remembered
 
+ALPHAS = (
+    "a number > 1 (1 itself is softmax): only then does the sum of the weights fall as tau rises, so that it is 1 once"
+)
+
 
 @remembered
 def entmax(alpha: float = 1.5) -> Normalizer:
@@ -15,7 +19,7 @@ def entmax(alpha: float = 1.5) -> Normalizer:
     `alpha` > 1 is a constant of the kernel: 2 is sparsemax, towards 1 it becomes softmax. An empty row gives 0; there
     is no log-sum-exp. Source: arXiv 1905.05702.
     """
-    number("alpha", alpha, above=1.0, allowed="a number > 1 (1 itself is softmax)")
+    number("alpha", alpha, above=1.0, allowed=ALPHAS)
     return Normalizer(ir.Threshold("entmax", float(alpha)))
 
 

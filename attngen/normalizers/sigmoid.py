@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def sigmoid(bias: float | Tensor = 0) -> Normalizer:
     """sigmoid(s + bias), each key by itself: no sum over the row, no log-sum-exp. An empty row gives 0.
 
-    `bias` is a number or a float tensor (H,), one per query head; the paper uses -log(n_k). Source: Theory, Analysis,
-    and Best Practices for Sigmoid Self-Attention, arXiv 2409.04431; apple/ml-sigmoid-attention.
+    `bias` is a number or a float tensor, () or (H,) with one per query head; the paper uses -log(n_k). Source: Theory,
+    Analysis, and Best Practices for Sigmoid Self-Attention, arXiv 2409.04431; apple/ml-sigmoid-attention.
     """
     import torch
 

@@ -26,7 +26,8 @@ a row with one dominant key is as exact as without the offset; 157 is odd, so pr
 def softmax(sink: float | Tensor | None = None, numerics: Literal["adjusted"] | None = None) -> Normalizer:
     """exp(s) / sum exp(s). With a sink, exp(s) / (exp(sink) + sum exp(s)): a key of value 0 that every row sees.
 
-    `sink` is a number or a float tensor (H,), one learned logit per query head (gpt-oss). The log-sum-exp includes it.
+    `sink` is a number or a float tensor, () or (H,) with one learned logit per query head (gpt-oss). The log-sum-exp
+    includes it.
     numerics="adjusted" keeps every low-precision weight below 1, which removes the biased rounding of rows whose
     maximum is tied (arXiv 2510.04212); the result is the same in exact arithmetic. An empty row gives 0.
     """

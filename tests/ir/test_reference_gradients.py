@@ -12,6 +12,7 @@ from tests.ir.mechanisms import (
     COG,
     LINEAR,
     LSSAR,
+    PLAIN,
     SIGMOID,
     SOFTMAX,
     SOFTPICK,
@@ -45,6 +46,12 @@ NORMALIZERS = {
     "entmax": "threshold entmax(1.5)",
     "entmax 3": "threshold entmax(3)",
     "stick": STICK,
+    "stick forward": STICK.replace("backward", "forward"),
+    "none": PLAIN,
+    "laplace": "streaming laplace { phi: 0.5 * (1.0 + erf(3.0 * (s - 0.7))) finalize: acc }",
+    "relu by count": "streaming relu { phi: relu(s) finalize: acc / maximum(count, 1.0) }",
+    "lssar of the visible": LSSAR.replace("4.0 * s", "to_float(n_visible) * s"),
+    "entmax 1.2": "threshold entmax(1.2)",
 }
 
 
@@ -78,6 +85,34 @@ def test_finite_differences_of_the_log_sum_exp() -> None:
     check(branch(SOFTMAX, SOME), small(), lse=True)
     sinks = {"sinks": torch.tensor([0.5])}
     check("input sinks[h]: float grad " + branch(with_sink("sinks[h]"), SOME), small() | sinks, lse=True)
+
+
+def test_finite_differences_of_every_log_sum_exp() -> None:
+    check(branch(COG, SOME), small(), lse=True)
+    check(branch(NORMALIZERS["adjusted"], SOME), small(), lse=True)
+    tensors = small() | {"lift": torch.tensor([0.7]), "sinks": torch.rand(1, 4)}
+    inputs = "input lift[h]: float grad input sinks[h, q]: float grad "
+    own = with_sink("sinks[h, q]").replace("psi: exp(s - m)", "psi: (1.0 + lift[h] ** 2) * exp(s - m)")
+    check(inputs + branch(own.replace("m + log(mass)", "m + log(mass) * lift[h]"), SOME), tensors, lse=True)
+
+
+def test_finite_differences_of_tensors_of_a_normalizer() -> None:
+    tensors = small() | {"gain": torch.rand(1, 1, 4), "shift": torch.rand(1)}
+    inputs = "input gain[b, h, q]: float grad input shift[h]: float grad "
+    affine = SOFTMAX.replace("safe_div(acc, mass)", "gain[b, h, q] * safe_div(acc, mass) + shift[h] * vsum")
+    check(inputs + branch(affine, SOME), tensors, lse=True)
+    sigmoid = "streaming sigmoid { phi: sigmoid(s + shift[h]) finalize: tanh(acc * gain[b, h, q]) }"
+    check(inputs + branch(sigmoid, SOME), tensors)
+    stick = "ordered stick { direction: backward weight: sigmoid(s * shift[h]) log_keep: -gain[b, h, q] * softplus(s) }"
+    check(inputs + branch(stick, SOME), tensors)
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid", "softmax1", "lssar", "entmax", "stick"])
+def test_finite_differences_of_weights(name: str) -> None:
+    weight = "weight: keep[b, h, q, kv] * exp(-abs(slope[h]) * abs(q - kv)) + where(uniform(7) >= 0.3, 2.0, 0.0)"
+    tensors = small() | {"keep": torch.rand(1, 1, 4, 3), "slope": torch.tensor([0.4])}
+    inputs = "input keep[b, h, q, kv]: float grad input slope[h]: float grad "
+    check(inputs + branch(NORMALIZERS[name], f"{SOME} {weight}"), tensors)
 
 
 def test_finite_differences_of_inputs() -> None:
@@ -160,7 +195,7 @@ def test_a_score_of_minus_infinity_is_absent() -> None:
         body = "input bias[kv]: float grad " + branch(normalizer, "score: score + bias[kv]")
         out, grads = gradients(body, t)
         shorter = {"q": t["q"], "k": t["k"][:, :, :2], "v": t["v"][:, :, :2], "bias": t["bias"][:2]}
-        if "n_k" in normalizer:
+        if "n_k" in normalizer or "n_visible" in normalizer:
             continue
         expected, others = gradients(body, shorter)
         close(out, expected)

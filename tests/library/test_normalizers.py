@@ -76,8 +76,8 @@ CASES = {
     "cog": (normalizers.cog(), kept(S.sign() * S.abs().exp()) / kept(S.abs().exp()).sum(-1, keepdim=True)),
     "laplace": (normalizers.laplace(), kept(gauss(S))),
     "none": (normalizers.none(), kept(S)),
-    "linear": (normalizers.linear(), over_sum(kept(S))),
-    "linear eps": (normalizers.linear(0.5), over_sum(kept(S), 0.5)),
+    "linear": (normalizers.linear(), over_sum(kept(S.abs()))),
+    "linear eps": (normalizers.linear(0.5), over_sum(kept(S.abs()), 0.5)),
     "softpick": (normalizers.softpick(), torch.relu(PICKED) / PICKED.abs().sum(-1, keepdim=True)),
     "affine": (normalizers.affine(0.5, SINK), kept(0.5 * over_sum(EXP) + SINK[:, None, None])),
     "lssar": (normalizers.lssar(2, 0.3), lssar(2, 0.3, 9)),
@@ -88,17 +88,23 @@ CASES = {
 }
 
 
+def score_of(name):
+    """Linear attention is for scores that are never negative."""
+    return (lambda score: abs(score)) if name.startswith("linear") else None
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_formula(name):
     normalizer, weights = CASES[name]
-    out = run(Spec(mask=masks.causal(), normalizer=normalizer), TENSORS)
+    out = run(Spec(mask=masks.causal(), score=score_of(name), normalizer=normalizer), TENSORS)
     assert torch.allclose(out, weights @ V, atol=1e-6 if name == "laplace" else 1e-9, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_empty_rows_give_zero_with_gradient_zero(name):
     tensors = {key: tensor.clone().requires_grad_() for key, tensor in TENSORS.items()}
-    out = run(Spec(mask=lambda q, kv: (kv < 3) & (q > 2), normalizer=CASES[name][0]), tensors)
+    spec = Spec(mask=lambda q, kv: (kv < 3) & (q > 2), score=score_of(name), normalizer=CASES[name][0])
+    out = run(spec, tensors)
     assert out[:, :, :3].abs().max() == 0
     assert out[:, :, 3:].abs().max() > 0
     grads = torch.autograd.grad(out.sum(), list(tensors.values()))
@@ -193,7 +199,7 @@ def test_own_declaration_with_captured_tensor_and_finalize():
 def test_every_name_is_a_normalizer():
     for name in normalizers.ALL:
         if name not in ("affine", "lssar"):
-            assert Spec(normalizer=name).ir.branches[0].normalizer.name == name
+            assert Spec(score=score_of(name), normalizer=name).ir.branches[0].normalizer.name == name
 
 
 BAD = [
@@ -206,7 +212,7 @@ BAD = [
     (lambda: Spec(normalizer=normalizers.sigmoid), r"call it: normalizers.sigmoid\(...\)"),
     (
         lambda: normalizers.softmax(sink="x"),
-        r"sink: got 'x'; allowed: a finite number, or a floating-point tensor \(H,\)",
+        r"sink: got 'x'; allowed: a finite number, or a floating-point tensor \(\) or \(H,\)",
     ),
     (lambda: normalizers.softmax(sink=math.inf), "sink: got inf; allowed: a finite number"),
     (
