@@ -16,10 +16,10 @@ export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup compiler demo test pytest lint format bench wheel clean distclean
+.PHONY: help setup compiler demo test pytest lint format bench bench-backward wheel clean distclean
 
 help:  ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup compiler  ## compile specs the library has never seen, run them in a real model, race PyTorch
 	$(BIN)/python examples/demo.py
@@ -39,8 +39,11 @@ format: setup  ## rewrite the tree in the style that lint asks for
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: setup compiler  ## the CPU table, next to PyTorch, on a quiet machine
+bench: setup compiler  ## the CPU table of the forward, next to PyTorch, on a quiet machine
 	$(BIN)/python -m benchmarks.cpu
+
+bench-backward: setup compiler  ## the CPU table of forward + backward: variants, memory and overhead as well
+	$(BIN)/python -m benchmarks.cpu --backward
 
 wheel: setup  ## build dist/attngen-*.whl
 	$(BIN)/python -m build --wheel --no-isolation

@@ -48,8 +48,8 @@ __all__ = [  # noqa: RUF022  (the order in which a reader meets them)
 
 
 if "torch" in sys.modules:
-    # Programs saved by torch.export name our operator: it has to exist when they are loaded.
-    import_module("attngen.runtime.op")
+    # Programs saved by torch.export name our operators: they have to exist when they are loaded.
+    import_module("attngen.runtime.traced_op")
 
 
 def __getattr__(name: str) -> Any:

@@ -70,17 +70,17 @@ def per_head(name: str, value: object, low: int) -> Any:
 
 
 def head_numbers(name: str, value: object) -> Any:
-    """A finite number, or a float tensor (H,) with one for each head."""
+    """A finite number, or a float tensor () for all heads or (H,) with one for each head."""
     if is_tensor(value):
-        return tensor(name, value, (1,), "(H,)", integral=False)
-    return float(number(name, value, allowed="a finite number, or a floating-point tensor (H,)"))
+        return tensor(name, value, (0, 1), "() or (H,)", integral=False)
+    return float(number(name, value, allowed="a finite number, or a floating-point tensor () or (H,)"))
 
 
 def row_numbers(name: str, value: object) -> Any:
-    """A finite number, or a float tensor (H,) or (B, H, Nq) with one for each head or row."""
+    """A finite number, or a float tensor (), (H,) or (B, H, Nq) for all, or with one for each head or row."""
     if is_tensor(value):
-        return tensor(name, value, (1, 3), "(H,) or (B, H, Nq)", integral=False)
-    return float(number(name, value, allowed="a finite number, or a floating-point tensor (H,) or (B, H, Nq)"))
+        return tensor(name, value, (0, 1, 3), "(), (H,) or (B, H, Nq)", integral=False)
+    return float(number(name, value, allowed="a finite number, or a floating-point tensor (), (H,) or (B, H, Nq)"))
 
 
 def one_of(name: str, value: object, allowed: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ from attngen.texts import parsed
 from attngen.weights.weight import Weight
 
 FREE = "given per call"
-ROW_VALUES = "a finite number, a floating-point tensor (H,) or (B, H, Nq), a text, a function of the row"
+ROW_VALUES = "a finite number, a floating-point tensor (), (H,) or (B, H, Nq), a text, a function of the row"
 
 
 class Builder:
@@ -53,11 +53,11 @@ class Builder:
         return None if value is None else self._program(Weight.of(value, grid=self._dims))
 
     def scale(self, value: object) -> Expr:
-        """1 / sqrt(d) where there is none; a number, a tensor (H,) or (B, H, Nq), a text, a function of the row."""
+        """1 / sqrt(d) where there is none; a number, a tensor (), (H,) or (B, H, Nq), a text, a function of the row."""
         return default_scale() if value is None else self._row("scale", value, SCALE)
 
     def coefficient(self, name: str, value: object) -> Expr:
-        """A factor of a branch: a number, a tensor (H,) or (B, H, Nq), a text, a function of the row."""
+        """A factor of a branch: a number, a tensor (), (H,) or (B, H, Nq), a text, a function of the row."""
         return self._row(name, value, COEFFICIENT)
 
     def normalizer(self, value: object) -> Declaration:
@@ -67,7 +67,7 @@ class Builder:
 
     def input(self, name: str, axes: tuple[str, ...], type: Any = "float") -> str:
         """Declares an input that each call gives, beside those that expressions read."""
-        self._declared[name] = Input(name, axes, type, grad=type == "float")
+        self._declared[name] = Input(name, axes, type, grad=bool(axes) and type == "float")
         return name
 
     def add(self, *traced: Traced) -> tuple[Expr, ...]:

@@ -6,15 +6,17 @@ from operator import index
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch._C._functorch import is_functorch_wrapped_tensor
-from torch.autograd import forward_ad
 
 from attngen import settings
 from attngen.errors import InputError
 from attngen.ir.nodes import Layout
-from attngen.runtime import op as _op  # noqa: F401  (defines the operator)
+from attngen.ir.walk import views
+from attngen.runtime.autograd import attention
 from attngen.runtime.call import AXES
+from attngen.runtime.dispatch import autocast, check_dispatch
 from attngen.runtime.engine import Engine, engine, remember
+from attngen.runtime.traced_op import ATTENTION, ATTENTION_LSE
+from attngen.runtime.transforms import in_transform
 from attngen.suggest import nearest
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ class Kernel:
         self._guarded = bool(getattr(spec.bindings, "guards", ()))
         self._tensors = tuple((i.name, spec.bindings.get(i.name)) for i in inputs if i.axes)
         self._names = tuple(name for name, _ in self._tensors)
+        viewed = {"q", "k", "v", *(view.tensor for view in views(spec.ir))}
+        self._cast = tuple(name in viewed for name in ("q", "k", "v", *self._names))
         self._ints = tuple((i.name, spec.bindings.get(i.name)) for i in inputs if not i.axes and i.type != "float")
         self._floats = tuple((i.name, spec.bindings.get(i.name)) for i in inputs if not i.axes and i.type == "float")
 
@@ -62,15 +66,24 @@ class Kernel:
     ) -> Any:
         """The result (B, Hq, Nq, Dv) in q's dtype and memory order; with `return_lse` also (B, Hq, Nq), natural log.
 
-        Keyword arguments are the inputs that the spec declares without capturing them. Raises `InputError` for a wrong
-        rank, dtype, device, head count or name.
+        Keyword arguments are the inputs that the spec declares without capturing them. Differentiable, once, by q, k, v
+        and every tensor input of floating point. Raises `InputError` for a wrong rank, dtype, device, head count or
+        name.
         """
         if layout is not None and layout != self.layout:
             return Kernel(self.spec, layout=layout, backend=self.backend)(q, k, v, return_lse=return_lse, **inputs)
         if self._guarded:
             self.spec.bindings.check()
         tensors, ints, floats = self._values(inputs)
-        check_dispatch(q, (("k", k), ("v", v), *zip(self._names, tensors, strict=True)))
+        differentiable = check_dispatch(q, (("k", k), ("v", v), *zip(self._names, tensors, strict=True)))
+        transform = in_transform((q, k, v, *tensors))
+        if differentiable and torch.compiler.is_compiling():
+            operator = ATTENTION_LSE if return_lse else ATTENTION
+            return operator(q, k, v, tensors, ints, floats, self._text, self._options)
+        if differentiable or transform:
+            numbers = (ints, floats, self._text, self._options)
+            given = autocast((q, k, v, *tensors), self._cast)
+            return attention(given, numbers, return_lse, transform is not None)
         operator = FORWARD_LSE if return_lse else FORWARD
         return operator(q, k, v, tensors, ints, floats, self._text, self._options)
 
@@ -144,8 +157,11 @@ def _int(name: str, value: Any) -> Any:
 
 def _float(name: str, value: Any) -> float:
     if type(value) is not float:
-        if isinstance(value, torch.Tensor):
-            refuse_gradient(name, value)
+        if isinstance(value, torch.Tensor) and value.requires_grad and torch.is_grad_enabled():
+            raise InputError(
+                f"{name}: requires grad, but the spec reads it as a number; "
+                f"read it as a tensor of one entry, {name}[0], or detach it"
+            )
         try:
             value = float(value)
         except (TypeError, ValueError, RuntimeError):
@@ -153,44 +169,3 @@ def _float(name: str, value: Any) -> float:
     if value != value:
         raise InputError(f"{name}: got nan; a number is needed")
     return cast(float, value)
-
-
-def check_dispatch(q: Tensor, others: tuple[tuple[str, Tensor], ...]) -> None:
-    """What torch's dispatcher would decide by itself, wrongly or unreadably: devices, layouts, derivatives."""
-    if not torch.compiler.is_compiling():
-        refuse_transforms((q, *(tensor for _, tensor in others)))
-    for name, tensor in (("q", q), *others):
-        if not isinstance(tensor, torch.Tensor):
-            raise InputError(f"{name}: got {type(tensor).__name__}; a torch.Tensor is needed")
-        if tensor.layout is not torch.strided or tensor.is_nested:
-            kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
-            raise InputError(f"{name}: got a {kind} tensor; a dense (strided) one is needed")
-        if tensor.device != q.device:
-            raise InputError(f"{name}: is on {tensor.device}, but q is on {q.device}; move it there")
-        refuse_gradient(name, tensor)
-
-
-def refuse_transforms(tensors: tuple[Any, ...]) -> None:
-    """vmap and forward mode would cut tangents or fail without a word of what to do."""
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        if any(isinstance(t, torch.Tensor) and is_functorch_wrapped_tensor(t) for t in tensors):
-            raise InputError(
-                "q, k, v: are inside a torch.func transform (vmap, jvp, grad), which kernels do not take; "
-                "call the kernel outside of it, with the mapped dimension as the batch"
-            )
-    elif forward_ad._current_level >= 0:
-        for tensor in tensors:
-            unpacked: Any = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
-            if unpacked.tangent is not None:
-                raise InputError(
-                    "q, k, v: carry forward-mode tangents, which kernels do not compute; use kernel.reference"
-                )
-
-
-def refuse_gradient(name: str, tensor: Tensor) -> None:
-    """There is a forward only, so far: say so instead of cutting the graph."""
-    if tensor.requires_grad and torch.is_grad_enabled():
-        raise InputError(
-            f"{name}: requires grad, and this version computes forward only; "
-            "call the kernel under torch.no_grad(), or detach the input"
-        )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attngen import settings
-from attngen.autotune.choose import choose
+from attngen.autotune.choose import choose, choose_backward
 from attngen.codegen.backends import for_device
 from attngen.codegen.plan import Plan, make_plan
 from attngen.codegen.plan_text import plan_text
@@ -38,17 +38,42 @@ class Compiled:
     refusals: tuple[tuple[str, str], ...]
 
 
-def compile_spec(spec: Spec, problem: Problem, device: str, backend_name: str | None = None) -> Compiled:
-    """spec -> verify -> plan -> backend -> config -> source and build (or the cache)."""
+@dataclass(frozen=True, slots=True)
+class CompiledBackward:
+    """The backward of a kernel, on the backend that runs its forward. `wanted`: as in `Backend.emit_backward`."""
+
+    plan: Plan
+    backend: Backend
+    config: Any
+    built: Any
+    wanted: frozenset[str]
+
+
+def compile_spec(
+    spec: Spec, problem: Problem, device: str, backend_name: str | None = None, gradients: bool = False
+) -> Compiled:
+    """spec -> verify -> plan -> backend -> config -> source and build (or the cache).
+
+    With `gradients` the backend is one that has the backward of the plan too.
+    """
     verify(spec)
     debug("ir", lambda: text(spec))
     plan = make_plan(spec, problem)
     debug("passes", lambda: plan_text(plan))
-    backend, refusals = select_backend(plan, device, backend_name)
+    backend, refusals = select_backend(plan, device, backend_name, gradients)
     config = choose(plan, backend)
     debug("source", lambda: backend.emit(plan, config).text)
     built = backend.build(plan, config)
     return Compiled(plan, backend, config, built, refusals)
+
+
+def compile_backward(compiled: Compiled, wanted: frozenset[str]) -> CompiledBackward:
+    """The backward of a kernel that was compiled with gradients: config -> source and build (or the cache)."""
+    plan, backend = compiled.plan, compiled.backend
+    config = choose_backward(plan, backend)
+    debug("source", lambda: backend.emit_backward(plan, config, wanted).text)
+    built = backend.build_backward(plan, config, wanted)
+    return CompiledBackward(plan, backend, config, built, wanted)
 
 
 def debug(stage: str, shown: Callable[[], str]) -> None:
@@ -57,22 +82,27 @@ def debug(stage: str, shown: Callable[[], str]) -> None:
         print(shown(), file=sys.stderr)
 
 
-def select_backend(plan: Plan, device: str, name: str | None) -> tuple[Backend, tuple[tuple[str, str], ...]]:
+def select_backend(
+    plan: Plan, device: str, name: str | None, gradients: bool = False
+) -> tuple[Backend, tuple[tuple[str, str], ...]]:
     """The first backend for the device that takes the plan, and why those before it did not.
 
-    Raises `UnsupportedError` with every backend's reason where none does.
+    With `gradients` it has to take the backward too: both directions run on one backend. Raises `UnsupportedError`
+    with every backend's reason where none does.
     """
     refusals: list[tuple[str, str]] = []
+    what = "it and its gradient" if gradients else "it"
     for backend in for_device(device, name):
         reason = backend.supports(plan)
+        if reason is None and gradients:
+            reason = backend.supports_backward(plan)
         if reason is None:
             for refused, why in refusals:
                 level = logging.INFO if why in WARNED else logging.WARNING
                 WARNED.add(why)
-                log.log(
-                    level, "%s: the %s backend runs it, because %s", plan.spec.name, backend.name, f"{refused}: {why}"
-                )
+                because = f"because {refused}: {why}"
+                log.log(level, "%s: the %s backend runs %s, %s", plan.spec.name, backend.name, what, because)
             return backend, tuple(refusals)
         refusals.append((backend.name, reason))
     reasons = "; ".join(f"{refused}: {why}" for refused, why in refusals) or f"no backend for device {device!r}"
-    raise UnsupportedError(f"{plan.spec.name}: no backend takes it ({reasons})")
+    raise UnsupportedError(f"{plan.spec.name}: no backend takes {what} ({reasons})")

@@ -46,7 +46,7 @@ class Spec:
         mask, score, weight: objects of `attngen.masks`, `scores`, `weights`; plain functions of named arguments; texts.
         normalizer: a name, or an object of `attngen.normalizers`, your own `streaming` declaration included.
         space: None, `attngen.Grid(dims)`, `Segments()` or `Paged(page)`.
-        scale: None for 1 / sqrt(D); a number; a float tensor (H,) or (B, H, Nq); a function of b, h, q, n_q, n_k, d.
+        scale: None for 1 / sqrt(D); a number; a float tensor (), (H,), (B, H, Nq); a function of b, h, q, n_q, n_k, d.
         Raises `SpecError`, naming the argument or the line of the function that is wrong.
         """
         builder = Builder(space)

@@ -50,7 +50,8 @@ def _inputs(expr: Expr, kind: str) -> Iterator[Input]:
     found: dict[str, Input] = {}
     for node in loads(expr):
         axes = tuple(_axis(index) for index in node.indices)
-        known = found.setdefault(node.tensor, Input(node.tensor, axes, node.type, grad=node.type == "float"))
+        differentiable = bool(axes) and node.type == "float"
+        known = found.setdefault(node.tensor, Input(node.tensor, axes, node.type, grad=differentiable))
         if len(known.axes) != len(axes) or known.type != node.type:
             raise ParseError(f"{kind}: {node.tensor!r} is read with {len(known.axes)} and with {len(axes)} indices")
         if known.axes != axes:

@@ -1,4 +1,4 @@
-"""Interleaved measurement: every round runs each contender once, bracketed by the machine's peak rate."""
+"""Interleaved measurement: every round runs each contender once, between two looks at the rate of the machine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median, quantiles
 
+from benchmarks.peak import Peak
+
 QUIET = 0.9
-"""A round counts where the peak before and after it is at least this share of the best peak of the run."""
+"""A run counts where the rate before and after it is at least this share of the peak."""
+
+BUSY = "busy machine: no conclusion"
+
+
+def remark(quiet: bool) -> str:
+    """What follows a figure that has no column for it."""
+    return "" if quiet else f"; {BUSY}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +31,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison; `quiet` of `rounds` counted. Fewer than half: the machine was busy, nothing is concluded."""
+    """One comparison; of every contender at least `quiet` of `rounds` runs counted. Fewer than half: the machine was
+    busy, nothing is concluded."""
 
     samples: Mapping[str, Sample]
     peak: float
@@ -33,28 +43,33 @@ class Row:
     def conclusive(self) -> bool:
         return 2 * self.quiet >= self.rounds
 
+    def verdict(self, met: bool | None) -> str:
+        """Whether a target is met, as tables show it; None where there is none."""
+        if not self.conclusive:
+            return BUSY
+        return "" if met is None else "yes" if met else "no"
 
-def interleave(contenders: Mapping[str, Callable[[], object]], peak: Callable[[], float], rounds: int) -> Row:
-    """Runs the contenders in turn, after one call of each that is not counted."""
+
+def interleave(contenders: Mapping[str, Callable[[], object]], peak: Peak, dtype: str, rounds: int) -> Row:
+    """Runs the contenders in turn, after one call of each that is not counted; `dtype` names the rate to look at."""
     for run in contenders.values():
         run()
-    taken: list[tuple[float, float, dict[str, float]]] = []
-    before = peak()
+    names = list(contenders)
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    before = peak.measure(dtype)
     for i in range(rounds):
-        times: dict[str, float] = {}
-        names = list(contenders)
-        for name in names[i % len(names) :] + names[: i % len(names)]:
+        first = i % len(names)
+        for name in names[first:] + names[:first]:
             start = time.perf_counter()
             contenders[name]()
-            times[name] = time.perf_counter() - start
-        after = peak()
-        taken.append((before, after, times))
-        before = after
-    best = max(max(a, b) for a, b, _ in taken)
-    quiet = [times for a, b, times in taken if min(a, b) >= QUIET * best]
-    counted = quiet or [times for _, _, times in taken]
-    samples = {name: _sample([times[name] for times in counted]) for name in contenders}
-    return Row(samples, best, rounds, len(quiet))
+            seconds = time.perf_counter() - start
+            after = peak.measure(dtype)
+            taken[name].append((min(before, after), seconds))
+            before = after
+    enough = QUIET * peak.best[dtype]
+    quiet = {name: [seconds for rate, seconds in runs if rate >= enough] for name, runs in taken.items()}
+    samples = {name: _sample(quiet[name] or [seconds for _, seconds in taken[name]]) for name in names}
+    return Row(samples, peak.best[dtype], rounds, min(map(len, quiet.values())))
 
 
 def _sample(values: list[float]) -> Sample:

@@ -43,7 +43,7 @@ FREE = 4
 """The size of every axis labelled "?" that expressions index."""
 EXTRA_KEYS = 3
 NAMES = ("bias", "slopes", "gate", "table", "h", "d", "tanh", "t0", "self.scale", "none", "in", "ü", "q[0]")
-UNORDINARY = frozenset({"uniform", "dim_softmax"})
+UNORDINARY = frozenset({"uniform", "uniform_at", "dim_softmax"})
 
 
 @cache

@@ -75,6 +75,7 @@ def test_the_choice_and_the_others() -> None:
         ("sigmoid", "sums without an anchor", "no anchor, so no shift law is needed"),
         (normalizers.stick_breaking(), "in order (backward)", "stick_breaking"),
         (normalizers.entmax(1.5), "threshold search", "entmax"),
+        (normalizers.lssar(2, 0.5), "2 passes over the keys", "lssar (shift law proven, k = 2, no exponential"),
     ],
 )
 def test_loop_families(normalizer: object, loop: str, law: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import attngen
-from attngen import masks, normalizers
+from attngen import masks
 from attngen.errors import UnsupportedError
 from attngen.pipeline import WARNED
 from tests.end_to_end.oracle import check, error, operands, random
@@ -94,8 +94,6 @@ def test_reference_backend_by_environment(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 FALLBACKS: dict[str, Any] = {
-    "entmax": lambda: attngen.Spec(normalizer=normalizers.entmax(1.5)),
-    "stick-breaking": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.stick_breaking()),
     "linear": lambda: attngen.mechanisms.linear(),
 }
 
@@ -112,8 +110,8 @@ def test_a_fallback_is_right_and_logged_with_its_reason(name: str, caplog: pytes
 
 
 def test_a_forced_backend_says_why_it_cannot() -> None:
-    kernel = attngen.compile(attngen.Spec(normalizer=normalizers.entmax(1.5)), backend="cpu")
-    with pytest.raises(UnsupportedError, match=r"no backend takes it \(cpu: the normalizer 'entmax'"):
+    kernel = attngen.compile(attngen.mechanisms.linear(), backend="cpu")
+    with pytest.raises(UnsupportedError, match=r"no backend takes it \(cpu: the feature map on q has no CPU kernel"):
         kernel(*operands())
 
 

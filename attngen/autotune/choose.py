@@ -12,3 +12,8 @@ if TYPE_CHECKING:
 def choose(plan: Plan, backend: Backend) -> Any:
     """The config to build."""
     return backend.configs(plan)[0]
+
+
+def choose_backward(plan: Plan, backend: Backend) -> Any:
+    """The config of the backward to build."""
+    return backend.configs_backward(plan)[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,8 +11,16 @@ from attngen.codegen.plan import Plan
 if TYPE_CHECKING:
     from torch import Tensor
 
-Launch = Callable[["Tensor", "Tensor", "Tensor", "Sequence[Tensor]", "Sequence[float]"], "tuple[Tensor, Tensor | None]"]
-"""launch(q, k, v, input tensors, scalars) -> (result, log-sum-exp or None), for the sizes it was prepared for."""
+Launch = Callable[..., "tuple[Tensor, Tensor | None, Tensor | None]"]
+"""launch(q, k, v, input tensors, scalars, save=False) -> (result, log-sum-exp or None, rows or None).
+
+It is prepared for the sizes of one call. `rows` (B, H, Nq, columns), float32 (float64 for float64), contiguous, is what
+the backward of the same backend needs of each row; only with `save`."""
+
+BackwardLaunch = Callable[..., "list[Tensor | None]"]
+"""launch(dout, dlse or None, q, k, v, rows, input tensors, scalars) -> gradients of q, k, v and the input tensors.
+
+Gradients have the shape, dtype and device of their tensor; None where none was wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +63,20 @@ class Backend(Protocol):
         ...
 
     def prepare(self, built: Any, plan: Plan, call: Call) -> Launch: ...
+
+    def supports_backward(self, plan: Plan) -> str | None:
+        """None, or the reason why this backend has no backward for a plan that it runs forward."""
+        ...
+
+    def configs_backward(self, plan: Plan) -> tuple[Any, ...]:
+        """The free choices of the backward, best guess first."""
+        ...
+
+    def emit_backward(self, plan: Plan, config: Any, wanted: frozenset[str]) -> SourceFile:
+        """The source of the backward. `wanted` names the input tensors whose gradient is asked for; what views read
+        (q, k, v, ...) always gets one."""
+        ...
+
+    def build_backward(self, plan: Plan, config: Any, wanted: frozenset[str]) -> Any: ...
+
+    def prepare_backward(self, built: Any, plan: Plan, call: Call, wanted: frozenset[str]) -> BackwardLaunch: ...

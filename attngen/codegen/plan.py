@@ -6,16 +6,29 @@ tracked; tile sizes and the like are left to the config.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from attngen.codegen.analysis import Ranges, closed_form, visible_count
+from attngen.codegen.derive.empty_rows import with_empty_rows
 from attngen.codegen.derive.fold import fold_int
+from attngen.codegen.derive.gradient import gradient
+from attngen.codegen.derive.laws import shift_rate
+from attngen.codegen.derive.passes import (
+    PassPlan,
+    ScanPlan,
+    Sink,
+    expressions,
+    last_declared,
+    mapped,
+    normal_form,
+    sink_of,
+)
 from attngen.codegen.derive.positive import is_positive
-from attngen.codegen.derive.shift import degree
 from attngen.codegen.problem import Problem
 from attngen.errors import SpecError
-from attngen.ir.expr import Const, Expr, Sym, const, op, substitute, sym, symbols
-from attngen.ir.nodes import Branch, Concat, Dot, KeySet, Space, Spec, View
+from attngen.ir.expr import Const, Expr, Sym, const, loads, op, substitute, sym, symbols
+from attngen.ir.nodes import Affine, Branch, Combine, Concat, Dot, KeySet, Paged, Sequence, Space, Spec, View
 from attngen.ir.normalizer import Normalizer, Streaming
 
 
@@ -36,7 +49,7 @@ class KeySetPlan:
     alpha is 1 unless the branch is exponential.
 
     `core` is an expression over dot[i] (raw products) and everything a score may read. `ranges` are the closed-form key
-    ranges of a query tile; None: they come as a block table.
+    ranges of a query tile; None: they come as a block table, whose entries lie `within` others, if these are known.
     """
 
     dots: tuple[DotPlan, ...]
@@ -46,6 +59,7 @@ class KeySetPlan:
     alpha: Expr
     core: Expr
     ranges: Ranges | None
+    within: Ranges | None = None
 
     @property
     def masked(self) -> bool:
@@ -57,8 +71,13 @@ class KeySetPlan:
 class BranchPlan:
     """One branch: the normalizer, the width of its values, the key sets and the optional weight.
 
+    Every normalizer comes down to some earlier passes over the keys, perhaps a scan, and a Streaming declaration `last`
+    whose expressions read m[k], r[k] and `before` besides its own symbols. `saves` names what a backward needs of each
+    row besides its numbers: acc, vsum (of the width of the values).
+
     `decay_rate` is the k of the shift law: sums taken at anchor m are worth exp(k (m - m')) of sums at anchor m'.
-    `exponential`: phi and psi are exp(s - m), so that the target may work in powers of two.
+    `exponential`: phi and psi are exp(s - m), so that the target may work in powers of two. `needs_visible`: the number
+    of visible keys is read, and has no closed form.
     """
 
     normalizer: Normalizer
@@ -69,21 +88,35 @@ class BranchPlan:
     exponential: bool
     needs_count: bool
     needs_vsum: bool
+    last: Streaming
+    passes: tuple[PassPlan, ...] = ()
+    scan: ScanPlan | None = None
+    sink: Sink | None = None
+    saves: frozenset[str] = frozenset()
+    needs_visible: bool = False
+
+    def row_expressions(self) -> tuple[Expr, ...]:
+        """What the normalizer computes from a score and the numbers of a row."""
+        return tuple(e for part in (*self.passes, self.scan, self.sink, self.last) for e in expressions(part))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole computation: branches one after the other, placed side by side or added with row coefficients."""
+    """The whole computation: branches one after the other, placed side by side or added with row coefficients.
+
+    `written` is the plan of the spec as the user has it, where this one is of a spec that it was lowered to.
+    """
 
     spec: Spec
     problem: Problem
     branches: tuple[BranchPlan, ...]
     width: int
+    written: Plan | None = None
 
 
 def make_plan(spec: Spec, problem: Problem) -> Plan:
     """Derives the plan of a verified spec; raises `SpecError` where widths of views do not fit together."""
-    branches = tuple(_branch(branch, spec.space, problem) for branch in spec.branches)
+    branches = tuple(_branch(branch, i, spec, problem) for i, branch in enumerate(spec.branches))
     widths = [branch.width for branch in branches]
     if len(set(widths)) > 1 and not isinstance(spec.combine, Concat):
         raise SpecError(f"the branches have widths {widths}; they are added, so they must be equal")
@@ -91,57 +124,73 @@ def make_plan(spec: Spec, problem: Problem) -> Plan:
     return Plan(spec, problem, branches, width)
 
 
-def _branch(branch: Branch, space: Space, problem: Problem) -> BranchPlan:
-    normalizer = branch.normalizer
-    exponential = _is_exponential(normalizer)
-    alone = not branch.keysets
+def _branch(branch: Branch, index: int, spec: Spec, problem: Problem) -> BranchPlan:
+    passes, scan, last = normal_form(branch.normalizer, shift_rate)
+    last = with_empty_rows(last, spec.space)
+    exponential = not passes and _is_exponential(last)
+    # In pages, n_k is the number of keys that are there: to masks they are a sequence.
+    space = Sequence() if isinstance(spec.space, Paged) else spec.space
+    visible = _visible(branch, space)
     # The running maximum is in units of the core score, so one scale has to hold for all keys of a row.
-    keysets = tuple(_keyset(keyset, space, problem, exponential, alone) for keyset in branch.all_keysets())
+    keysets = tuple(_keyset(keyset, space, problem, exponential, visible) for keyset in branch.all_keysets())
     if len({keyset.alpha for keyset in keysets}) > 1:
-        keysets = tuple(_keyset(keyset, space, problem, False, alone) for keyset in branch.all_keysets())
+        keysets = tuple(_keyset(keyset, space, problem, False, visible) for keyset in branch.all_keysets())
     widths = {stop - start for start, stop in (value_extent(k.v, problem) for k in branch.all_keysets())}
     if len(widths) != 1:
         raise SpecError(f"the key sets of a branch have values of different widths: {sorted(widths)}")
-    rate = shift_rate(normalizer) if isinstance(normalizer, Streaming) else 0.0
-    used = symbols(normalizer.finalize) if isinstance(normalizer, Streaming) else frozenset()
-    return BranchPlan(
-        normalizer=normalizer,
+    declared = last_declared(branch.normalizer)
+    sink = None if declared is None else sink_of(declared)
+    used = symbols(last.finalize)
+    found = BranchPlan(
+        normalizer=branch.normalizer,
         width=widths.pop(),
         keysets=keysets,
-        weight=branch.weight,
-        decay_rate=rate,
+        weight=None if branch.weight is None else visible(branch.weight),
+        decay_rate=0.0 if declared is None else shift_rate(declared),
         exponential=exponential,
         needs_count="count" in used,
         needs_vsum="vsum" in used,
+        last=mapped(last, visible),
+        passes=tuple(mapped(each, visible) for each in passes),
+        scan=None if scan is None else mapped(scan, visible),
+        sink=None if sink is None else mapped(sink, visible),
+        saves=_saves(last, spec.combine, index),
     )
+    pairs = [e for keyset in keysets for e in (keyset.core, keyset.alpha)]
+    counted = "n_visible" in symbols(*found.row_expressions(), *pairs, found.weight)
+    return replace(found, needs_visible=counted)
 
 
-def _is_exponential(normalizer: Normalizer) -> bool:
+def _visible(branch: Branch, space: Space) -> Callable[[Expr], Expr]:
+    """Puts the closed form of the number of visible keys in place of n_visible, where there is one."""
+
+    def written(expr: Expr) -> Expr:
+        if branch.keysets or "n_visible" not in symbols(expr):
+            return expr
+        count = visible_count(branch.mask, space)
+        return expr if count is None else substitute(expr, {"n_visible": count})
+
+    return written
+
+
+def _saves(last: Streaming, combine: Combine, index: int) -> frozenset[str]:
+    """What the cotangents of acc, vsum and the mass, and of the tensors that finalize reads, are made of."""
+    result = last.finalize
+    if isinstance(combine, Affine) and combine.coefficients[index] != const(1.0):
+        result = op("mul", result, combine.coefficients[index])
+    leaves = [sym("acc"), sym("vsum"), sym("mass"), *(each for each in loads(result) if each.type == "float")]
+    return symbols(*gradient([(result, sym("dout"))], leaves)) & {"acc", "vsum"}
+
+
+def _is_exponential(last: Streaming) -> bool:
     """Whether phi and psi are exp(s - m) with m the running maximum of s."""
-    return isinstance(normalizer, Streaming) and (normalizer.phi, normalizer.psi, normalizer.anchor) == (
-        EXP,
-        EXP,
-        sym("s"),
-    )
+    return (last.phi, last.psi, last.anchor) == (EXP, EXP, sym("s"))
 
 
 EXP: Expr = op("exp", op("sub", sym("s"), sym("m")))
 
 
-def shift_rate(normalizer: Streaming) -> float:
-    """The common k of the shift law of phi and psi; raises `SpecError` where the law does not hold."""
-    if normalizer.anchor is None:
-        return 0.0
-    rates = {degree(e) for e in (normalizer.phi, normalizer.psi) if e is not None}
-    if len(rates) != 1 or None in rates:
-        raise SpecError(
-            f"normalizer {normalizer.name!r}: phi and psi do not follow one shift law f(s, m + t) = exp(-k t) f(s, m), "
-            "which a running anchor needs; write them with exp(... - m), or declare no anchor"
-        )
-    return float(rates.pop() or 0.0)
-
-
-def _keyset(keyset: KeySet, space: Space, problem: Problem, split: bool, alone: bool) -> KeySetPlan:
+def _keyset(keyset: KeySet, space: Space, problem: Problem, split: bool, visible: Callable[[Expr], Expr]) -> KeySetPlan:
     dots = tuple(_dot(dot, problem) for dot in keyset.dots)
     scales = [substitute(dot.scale, {"d": const(plan.width)}) for dot, plan in zip(keyset.dots, dots, strict=True)]
     alpha: Expr = const(1.0)
@@ -151,16 +200,13 @@ def _keyset(keyset: KeySet, space: Space, problem: Problem, split: bool, alone: 
     else:
         scaled: dict[str, Expr] = {f"dot[{i}]": op("mul", sym(f"dot[{i}]"), scale) for i, scale in enumerate(scales)}
         core = substitute(keyset.score, {"score": substitute(keyset.joined(), scaled)})
-    count = visible_count(keyset.mask, space) if alone and "n_visible" in symbols(core, alpha) else None
-    if count is not None:
-        core, alpha = (substitute(e, {"n_visible": count}) for e in (core, alpha))
     return KeySetPlan(
         dots=dots,
         v=keyset.v,
         v_start=value_extent(keyset.v, problem)[0],
         mask=keyset.mask,
-        alpha=alpha,
-        core=core,
+        alpha=visible(alpha),
+        core=visible(core),
         ranges=closed_form(keyset.mask, space),
     )
 

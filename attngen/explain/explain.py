@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from attngen import settings
 from attngen.autotune.choose import choose
+from attngen.codegen.backend import Call
 from attngen.codegen.backends import ORDER
+from attngen.codegen.lower.lowered import added_inputs, counted
 from attngen.codegen.plan import make_plan
 from attngen.explain.explanation import Choice, Explanation, InputFacts
 from attngen.explain.facts import Setting, keyset_facts
 from attngen.explain.loops import loop
 from attngen.explain.work import work
-from attngen.ir.nodes import Grid, Paged
+from attngen.ir.nodes import Grid, Paged, Segments
 from attngen.ir.verify import verify
 from attngen.pipeline import select_backend
 
@@ -40,9 +42,10 @@ def explain(
     values: dict[str, Any] = dict(zip(names, (*tensors, *scalars), strict=True))
     sizes = engine.sizes(q, k, v, tensors)
     n_k = values[spec.space.table].shape[1] * spec.space.page if isinstance(spec.space, Paged) else sizes.n_k
-    operands = {"q": q, "k": k, "v": v, **values}
+    call = Call(sizes.n_b, sizes.n_h, sizes.n_q, n_k, engine.layout, (q, k, v, *tensors))
+    operands = {"q": q, "k": k, "v": v, **values, **added_inputs(plan, call)}
     tile = (config.query_tile, config.key_tile) if hasattr(config, "query_tile") else None
-    setting = Setting(plan, operands, (sizes.n_b, sizes.n_h, sizes.n_q, n_k), tile, engine.layout)
+    setting = Setting(plan, counted(plan), operands, (sizes.n_b, sizes.n_h, sizes.n_q, n_k), tile, engine.layout)
     facts = keyset_facts(setting)
     return Explanation(
         name=spec.name,
@@ -61,8 +64,16 @@ def _call(setting: Setting, dtype: str, layout: str, device: str) -> str:
     shared = f", {k.shape[heads]} key heads" if k.shape[heads] != n_h else ""
     width = f"D {k.shape[-1]}" + (f", Dv {v.shape[-1]}" if v.shape[-1] != k.shape[-1] else "")
     space = setting.plan.spec.space
-    grid = f" (grid {'x'.join(map(str, space.dims))})" if isinstance(space, Grid) else ""
-    return f"B {n_b}, {n_h} heads{shared}, {n_q} queries x {n_k} keys{grid}, {width}; {dtype}, {layout}, {device}"
+    match space:
+        case Grid(dims=dims):
+            layout_of = f" (grid {'x'.join(map(str, dims))})"
+        case Segments(q_offsets=name):
+            layout_of = f" in {len(setting.operands[name]) - 1} packed sequences"
+        case Paged(page=page):
+            layout_of = f" in pages of {page}"
+        case _:
+            layout_of = ""
+    return f"B {n_b}, {n_h} heads{shared}, {n_q} queries x {n_k} keys{layout_of}, {width}; {dtype}, {layout}, {device}"
 
 
 def _others(

@@ -8,6 +8,7 @@ from typing import Any
 
 from attngen.codegen.analysis import Arrays, Ranges, Sizes, patterns, schedule
 from attngen.codegen.analysis.rows import Facts, rows_are_safe
+from attngen.codegen.pages import mask_of_batches
 from attngen.codegen.plan import BranchPlan, KeySetPlan, Plan
 from attngen.draw.cells import cells
 from attngen.draw.counts import Counts, counts
@@ -16,7 +17,7 @@ from attngen.explain.explanation import KeySetFacts
 from attngen.explain.loads import load_classes
 from attngen.explain.loops import laws
 from attngen.ir.expr import Expr, loads
-from attngen.ir.nodes import Segments
+from attngen.ir.nodes import Paged, Segments, Sequence, Space
 from attngen.ir.text_expr import expr_text
 
 CELLS = 32
@@ -25,9 +26,13 @@ CELLS = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Setting:
-    """A call: its plan, its tensors and numbers by name, (batches, heads, queries, keys), the tile of the config."""
+    """A call: its plan, its tensors and numbers by name, (batches, heads, queries, keys), the tile of the config.
+
+    `counted` is the plan whose masks say what is visible where packed sequences lie side by side.
+    """
 
     plan: Plan
+    counted: Plan
     operands: Mapping[str, Any]
     extents: tuple[int, int, int, int]
     tile: tuple[int, int] | None
@@ -40,6 +45,17 @@ class Setting:
         tensor = self.operands[keyset.dots[0].k.tensor]
         return int(tensor.shape[1 if self.layout == "bnhd" else 2])
 
+    def mask(self, branch: int, keyset: int) -> Expr:
+        """What says which keys of a key set are visible. Only the main keys of a branch lie in pages."""
+        mask = self.counted.branches[branch].keysets[keyset].mask
+        return mask if keyset else mask_of_batches(mask, self.counted.spec.space)
+
+    @property
+    def space(self) -> Space:
+        """The space of these masks."""
+        space = self.counted.spec.space
+        return Sequence() if isinstance(space, Paged) else space
+
 
 def keyset_facts(setting: Setting) -> tuple[KeySetFacts, ...]:
     """The facts of every key set, branch by branch."""
@@ -48,21 +64,38 @@ def keyset_facts(setting: Setting) -> tuple[KeySetFacts, ...]:
 
 def _all(setting: Setting) -> Iterator[KeySetFacts]:
     spec = setting.plan.spec
-    read = {load.tensor for branch in spec.branches for k in branch.all_keysets() for load in loads(k.mask)}
-    arrays = Arrays({name: as_array(setting.operands[name]) for name in sorted(read & setting.operands.keys())})
+    arrays = Arrays({name: as_array(setting.operands[name]) for name in sorted(_read(setting))})
     for i, branch in enumerate(setting.plan.branches):
         for j, keyset in enumerate(branch.keysets):
             n_b, n_h, n_q, _ = setting.extents
             sizes = Sizes(n_q, setting.keys_of(keyset, j), n_b, n_h)
             title = f"branch {i}" if len(spec.branches) > 1 else ""
             title = f"{title}, key set {j}".lstrip(", ") if len(branch.keysets) > 1 else title
-            yield _facts(setting, branch, keyset, sizes, arrays, title)
+            counted = setting.counted.branches[i].keysets[j]
+            within = counted.ranges or counted.within
+            yield _facts(setting, branch, keyset, setting.mask(i, j), within, sizes, arrays, title)
+
+
+def _read(setting: Setting) -> set[str]:
+    """The tensors and numbers that masks read."""
+    counted = setting.counted
+    masks = [setting.mask(i, j) for i, branch in enumerate(counted.branches) for j in range(len(branch.keysets))]
+    found = {load.tensor for load in loads(*masks)}
+    return {name for name in setting.operands if name in found or counted is not setting.plan}
 
 
 def _facts(
-    setting: Setting, branch: BranchPlan, keyset: KeySetPlan, sizes: Sizes, arrays: Arrays, title: str
+    setting: Setting,
+    branch: BranchPlan,
+    keyset: KeySetPlan,
+    mask: Expr,
+    within: Ranges | None,
+    sizes: Sizes,
+    arrays: Arrays,
+    title: str,
 ) -> KeySetFacts:
-    mask, space = keyset.mask, setting.plan.spec.space
+    """The facts of a key set; `mask` says what is visible, whatever else the keys lie in."""
+    space = setting.space
     depends = patterns(mask)
     places = [(b, h) for b in range(sizes.n_b if depends.b else 1) for h in range(sizes.n_h if depends.h else 1)]
     times = sizes.n_b * sizes.n_h // max(1, len(places))
@@ -70,22 +103,21 @@ def _facts(
     known = [one for one in exact if one is not None]
     closed = len(known) == len(exact) and bool(known) and min(sizes.n_q, sizes.n_k) > 0
     least, most = (sum(one.pairs for one in known),) * 2 if closed else _bounds(mask, setting, sizes, arrays, places)
-    tabled = None if isinstance(space, Segments) else schedule(mask, space, sizes, setting.tile or (64, 64), arrays)
-    count = 0 if tabled is None else len(tabled.tables)
+    tabled = schedule(mask, space, sizes, setting.tile or (64, 64), arrays, within=within)
     return KeySetFacts(
         title=title,
-        mask=_line(mask) if keyset.masked else "none: every key is visible",
+        mask=_line(keyset.mask) if keyset.masked else "none: every key is visible",
         form=_form(keyset),
         visited=_ranges(keyset.ranges, "outer"),
         full=_ranges(keyset.ranges, "inner"),
-        patterns=_patterns(depends.b, depends.h, count),
+        patterns=_patterns(depends.b, depends.h, len(tabled.tables)),
         rows=_rows(keyset, setting, sizes, known if closed else []),
         pairs=(least * times, most * times),
         row_keys=(min(c.fewest for c in known), max(c.most for c in known)) if closed else None,
         loads=load_classes(branch, keyset),
         normalizer=laws(branch),
         tile=setting.tile,
-        tiles=None if tabled is None or setting.tile is None else tabled.statistics(),
+        tiles=None if setting.tile is None else tabled.statistics(),
     )
 
 
@@ -95,7 +127,7 @@ def _bounds(
     if min(sizes.n_q, sizes.n_k) == 0:
         return 0, 0
     cell = (-(-sizes.n_q // CELLS), -(-sizes.n_k // CELLS))
-    space = setting.plan.spec.space
+    space = setting.space
     found = [cells(mask, space, sizes, cell, loads=arrays, b=b, h=h).visible() for b, h in places]
     return sum(least for least, _ in found), sum(most for _, most in found)
 
@@ -128,8 +160,10 @@ def _patterns(by_batch: bool, by_head: bool, distinct: int) -> str:
 def _rows(keyset: KeySetPlan, setting: Setting, sizes: Sizes, known: list[Counts]) -> str:
     space = setting.plan.spec.space
     if not keyset.masked:
-        return "every row sees every key"
-    if rows_are_safe(keyset.mask, space):
+        return f"every row sees every key{' of its sequence' if isinstance(space, Segments) else ''}"
+    if isinstance(space, Segments):
+        safe = "a row may see no key: guarded"
+    elif rows_are_safe(keyset.mask, space):
         safe = "every row sees a key, proven for any lengths"
     elif sizes.n_q == sizes.n_k and rows_are_safe(keyset.mask, space, Facts(equal=True)):
         safe = "every row sees a key, proven for equal lengths"

@@ -29,18 +29,22 @@ def family(branch: BranchPlan) -> str:
         case Threshold():
             return "threshold search over the scores of a row, then one pass"
         case Ordered(direction=direction):
-            return f"one pass over the keys in order ({direction}), running product"
+            return f"one pass over the keys in order ({direction}), running product" + (
+                " until nothing is left" if branch.scan is not None and branch.scan.fades else ""
+            )
 
 
 def laws(branch: BranchPlan) -> str:
     """What was derived from the declaration of the normalizer."""
     normalizer = branch.normalizer
     facts = []
-    if isinstance(normalizer, Streaming) and normalizer.anchor is not None:
+    if isinstance(normalizer, Streaming | Chained) and branch.last.anchor is not None:
         facts.append(f"shift law proven, k = {branch.decay_rate:g}")
         facts.append("in powers of two" if branch.exponential else "no exponential fast path")
     if isinstance(normalizer, Streaming) and normalizer.anchor is None:
         facts.append("no anchor, so no shift law is needed")
+    if branch.needs_visible:
+        facts.append("counts n_visible first")
     if branch.needs_count:
         facts.append("counts the keys of a row")
     if branch.needs_vsum:

@@ -29,8 +29,9 @@ def work(setting: Setting, facts: tuple[KeySetFacts, ...], config: Any) -> Work:
 
 
 def pair_flops(branch: BranchPlan, keyset: KeySetPlan) -> int:
-    """Multiplications and additions of the two products for one query and one key."""
-    return 2 * (sum(dot.width for dot in keyset.dots) + branch.width)
+    """Multiplications and additions of the products for one query and one key: scores once more for earlier passes."""
+    scores = 2 if branch.passes else 1
+    return 2 * (scores * sum(dot.width for dot in keyset.dots) + branch.width)
 
 
 def thread_memory(setting: Setting, config: Any) -> int | None:

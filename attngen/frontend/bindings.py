@@ -39,8 +39,9 @@ class Binding:
         return hash(self.key)
 
     def fetch(self) -> torch.Tensor | int | float | bool:
-        """The value of this moment: a tensor (0 dimensions included) with its autograd history, or a number.
+        """The value of this moment: a tensor with its autograd history, or a number.
 
+        A float tensor without dimensions comes as a view of one entry, other tensors without dimensions as they are.
         Raises `InputError` naming the path if it is gone, or if its kind or number of dimensions has changed.
         """
         try:
@@ -51,7 +52,7 @@ class Binding:
             return cast(float, value) if type(value) is EXACT[self.type] else self._number(value)
         try:
             if element(value.dtype) == self.type and value.ndim == self.rank:
-                return cast("torch.Tensor", value)
+                return cast("torch.Tensor", value if self.rank or self.type != "float" else value.reshape(1))
         except AttributeError:
             pass
         raise InputError(f"{self.path}: was {describe(self.type, self.rank)} when it was traced, is {kind(value)} now")

@@ -14,7 +14,7 @@ from attngen.frontend.bindings import Binding, Guard, element, kind
 from attngen.frontend.combine import unique
 from attngen.frontend.forks import Oracle
 from attngen.frontend.paths import Call, Node, Size, leaves
-from attngen.ir.expr import SYMBOLS, Expr, Load, load, op
+from attngen.ir.expr import SYMBOLS, Expr, Load, const, load, op
 from attngen.ir.nodes import Input
 from attngen.ir.ops import OPERATORS, Type
 
@@ -23,8 +23,10 @@ RESERVED = {symbol.partition("[")[0] for symbol in SYMBOLS} | OPERATORS.keys() |
 
 
 def is_array(value: Any) -> bool:
-    """Whether a value is a tensor or an array, without importing torch."""
-    return (hasattr(value, "requires_grad") and not isinstance(value, type)) or type(value).__name__ == "ndarray"
+    """Whether a value is a tensor or an array, without importing torch; an array without dimensions is a number."""
+    if type(value).__name__ == "ndarray":
+        return bool(value.ndim)
+    return hasattr(value, "requires_grad") and not isinstance(value, type)
 
 
 class TraceAttributeError(TraceError, AttributeError):
@@ -97,10 +99,15 @@ class Tracer:
     # --- expressions ---
 
     def load(self, node: Node, indices: tuple[Expr, ...] = ()) -> Expr:
-        """An element of the input behind a node, which becomes an input if it is not one yet."""
+        """An element of the input behind a node, which becomes an input if it is not one yet.
+
+        A tensor of floating point without dimensions is an input of one entry, so that it has a gradient.
+        """
         name = self._names.get(node.key)
         if name is None:
             name = self._names[node.key] = self._declare(node)
+        if not indices and self.inputs[name].axes:
+            indices = (const(0),)
         return load(name, indices, self.inputs[name].type, positions.current())
 
     def _declare(self, node: Node) -> str:
@@ -111,7 +118,9 @@ class Tracer:
         name = f"{name}_" if name in RESERVED or name[0].isdigit() else name
         name = unique(name, self.inputs)
         self._kept.append(node)
-        self.inputs[name] = Input(name, ("?",) * (rank or 0), type, grad=rank is not None and type == "float")
+        differentiable = rank is not None and type == "float"
+        axes = ("?",) * (rank or differentiable)
+        self.inputs[name] = Input(name, axes, type, grad=differentiable)
         created = rank is not None and not any(is_array(self.value(leaf)) for leaf in leaves(node))
         self.bindings[name] = Binding(node.text, node.key, node.read, type, rank, created)
         return name

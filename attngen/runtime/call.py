@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attngen.codegen.problem import Dtype
 from attngen.errors import InputError
-from attngen.ir.nodes import Grid, KeySet, Layout, Paged, Spec, View
+from attngen.ir.nodes import Grid, KeySet, Layout, Paged, Segments, Spec, View
 from attngen.runtime.heads import result_heads
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ def call_sizes(spec: Spec, tensors: Mapping[str, Tensor], layout: Layout) -> Siz
     """The sizes of a call from its viewed tensors (q, k, v, ...), after checking that they fit together."""
     b, h, n, d = AXES[layout]
     q, k, v = (tensors[name] for name in ("q", "k", "v"))
-    n_b = _broadcast({name: tensor.shape[b] for name, tensor in tensors.items()})
+    n_b = _batches(spec, {name: tensor.shape[b] for name, tensor in tensors.items()})
+    if isinstance(spec.space, Paged):
+        _check_pages(spec.space, {"k": k.shape[n], "v": v.shape[n]})
     if k.shape[n] != v.shape[n] and not isinstance(spec.space, Paged):
         raise InputError(f"v: got {v.shape[n]} keys, but k has {k.shape[n]}; k and v have one length")
     for name, tensor in tensors.items():
@@ -102,6 +104,26 @@ def _check_lengths(keyset: KeySet, tensors: Mapping[str, Tensor], n: int, paged:
 
 def _whole(view: View) -> bool:
     return view.start is None and view.stop is None
+
+
+def _check_pages(space: Paged, sizes: Mapping[str, int]) -> None:
+    for name, size in sizes.items():
+        if size != space.page:
+            raise InputError(f"{name}: got pages of {size} keys; the spec says {space.page}")
+
+
+def _batches(spec: Spec, sizes: Mapping[str, int]) -> int:
+    """The batch of the result: packed sequences have one, and pages of keys and values belong to none."""
+    match spec.space:
+        case Segments():
+            for name in ("q", "k", "v"):
+                if sizes[name] != 1:
+                    raise InputError(f"{name}: got batch {sizes[name]}; packed sequences have batch 1")
+            return 1
+        case Paged():
+            return _broadcast({name: size for name, size in sizes.items() if name not in ("k", "v")})
+        case _:
+            return _broadcast(sizes)
 
 
 def _broadcast(sizes: Mapping[str, int]) -> int:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from attngen import settings
-from attngen.codegen.backend import Call, Launch
-from attngen.codegen.plan import value_extent
+from attngen.codegen.backend import BackwardLaunch, Call, Launch
+from attngen.codegen.derive.passes import last_declared
+from attngen.codegen.plan import make_plan, value_extent
 from attngen.codegen.problem import Operand, Problem
+from attngen.codegen.saved import saved_columns
 from attngen.errors import InputError
 from attngen.ir.expr import postorder
 from attngen.ir.nodes import Concat, Layout, Project, Spec
 from attngen.ir.walk import expressions, views
-from attngen.pipeline import Compiled, compile_spec
+from attngen.pipeline import Compiled, compile_backward, compile_spec, select_backend
 from attngen.runtime.call import DTYPES, Sizes, call_sizes, check_operands, dtype_name
-from attngen.runtime.inputs import check_inputs, plain_indices
+from attngen.runtime.gradients import read_by_expressions, with_memory
+from attngen.runtime.inputs import check_inputs, labelled_sizes, plain_indices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,8 +88,10 @@ class Engine:
         projections = spec.combine.weights if isinstance(spec.combine, Project) else ()
         self.wide = self.viewed.union(name for name in projections if name is not None)
         self.indexed = plain_indices(spec)
-        self._compiled: dict[tuple[str, Problem], Compiled] = {}
+        self.read = read_by_expressions(spec)
+        self._compiled: dict[tuple[str, Problem, bool], Compiled] = {}
         self._launches: dict[tuple[object, ...], Launch] = {}
+        self._backward_launches: dict[tuple[object, ...], BackwardLaunch] = {}
 
     def forward(
         self,
@@ -96,17 +102,53 @@ class Engine:
         ints: Sequence[int],
         floats: Sequence[float],
         return_lse: bool,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Runs the kernel for these tensors; ints and floats are the run-time scalars in the order of the inputs."""
+        save: bool = False,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Runs the kernel for these tensors; ints and floats are the run-time scalars in the order of the inputs.
+
+        Gives (result, log-sum-exp or None, rows or None). With `save` the backend is one that has the backward too, and
+        the rows are what that backward needs.
+        """
         key = (q.shape, q.stride(), q.dtype, q.device, k.shape, k.stride(), k.dtype, k.device, v.shape, v.stride(),
-               v.dtype, v.device, return_lse,
+               v.dtype, v.device, return_lse, save,
                *((t.shape, t.stride(), t.dtype, t.device) for t in inputs))  # fmt: skip
         launch = self._launches.get(key)
         if launch is None:
             if len(self._launches) >= MOST_LAUNCHES:
                 self._launches.clear()
-            launch = self._launches[key] = self._prepare(q, k, v, inputs, return_lse)
-        return launch(q, k, v, inputs, (*ints, *floats))
+            launch = self._launches[key] = self._prepare(q, k, v, inputs, return_lse, save)
+        return launch(q, k, v, inputs, (*ints, *floats), save)
+
+    def backward(
+        self,
+        dout: Tensor,
+        dlse: Tensor | None,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        rows: Tensor | None,
+        inputs: Sequence[Tensor],
+        ints: Sequence[int],
+        floats: Sequence[float],
+        wanted: Sequence[bool],
+    ) -> list[Tensor | None]:
+        """The gradients of q, k, v and the inputs after `forward` with `save`, at least those that are `wanted`.
+
+        `dout` may have any strides, zeros included; a launch is only used for those of its first call. `dlse` is given
+        exactly where the forward returned a log-sum-exp. Gradients lie in memory as `torch.empty_like` of their tensor.
+        """
+        key = (dout.stride(), q.shape, q.stride(), q.dtype, q.device, k.shape, k.stride(), k.dtype, k.device, v.shape,
+               v.stride(), v.dtype, v.device, dlse is None, *wanted,
+               *((t.shape, t.stride(), t.dtype, t.device) for t in inputs))  # fmt: skip
+        launch = self._backward_launches.get(key)
+        if launch is None:
+            if len(self._backward_launches) >= MOST_LAUNCHES:
+                self._backward_launches.clear()
+            launch = self._prepare_backward(q, k, v, inputs, dlse is not None, wanted)
+            self._backward_launches[key] = launch
+        if dlse is not None and not dlse.is_contiguous():
+            dlse = dlse.contiguous()
+        return launch(dout, dlse, q, k, v, rows, inputs, (*ints, *floats))
 
     def problem(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool) -> Problem:
         """The compile-time facts of a call, after checking it."""
@@ -117,16 +159,30 @@ class Engine:
         )
         return Problem(DTYPES[dtype_name(q)], operands, return_lse)
 
-    def compiled(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool) -> Compiled:
+    def compiled(
+        self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool, gradients: bool = False
+    ) -> Compiled:
         """The kernel for the dtypes and widths of these tensors, built on first use."""
         problem = self.problem(q, k, v, inputs, return_lse)
         self._check_lse(return_lse)
-        device = q.device.type
-        found = self._compiled.get((device, problem))
+        place = (q.device.type, problem, gradients)
+        found = self._compiled.get(place)
         if found is None:
-            found = compile_spec(self.spec, problem, device, self.backend)
-            self._compiled[device, problem] = found
+            found = compile_spec(self.spec, problem, q.device.type, self.backend, gradients)
+            self._compiled[place] = found
         return found
+
+    def saved_columns(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool) -> int:
+        """The columns of the rows that `forward` saves for these tensors; nothing is built.
+
+        While torch traces, widths may be symbols. What is saved depends on them, so here they become numbers.
+        """
+        self._check_lse(return_lse)
+        problem = self.problem(q, k, v, inputs, return_lse)
+        problem = replace(problem, operands=tuple(replace(o, width=int(o.width)) for o in problem.operands))
+        plan = make_plan(self.spec, problem)
+        backend, _ = select_backend(plan, q.device.type, self.backend, True)
+        return 0 if backend.name == "reference" else saved_columns(plan)
 
     def sizes(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor]) -> Sizes:
         """The checked sizes of a call."""
@@ -147,13 +203,27 @@ class Engine:
             widths = [problem.operand(combine.weights[0]).width]
         return self.sizes(q, k, v, inputs), sum(widths) if isinstance(combine, Concat) else widths[0]
 
-    def _prepare(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool) -> Launch:
+    def _prepare(
+        self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool, save: bool
+    ) -> Launch:
         check_operands(self._viewed(q, k, v, inputs), self.layout)
         sizes = self.sizes(q, k, v, inputs)
-        check_inputs(self.tensor_inputs, inputs, sizes, q.device, self.viewed, self.indexed)
-        compiled = self.compiled(q, k, v, inputs, return_lse)
+        expected = labelled_sizes(self.spec, sizes, dict(zip(self.operands[3:], inputs, strict=True)))
+        check_inputs(self.tensor_inputs, inputs, expected, q.device, self.viewed, self.indexed)
+        compiled = self.compiled(q, k, v, inputs, return_lse, save)
         call = Call(sizes.n_b, sizes.n_h, sizes.n_q, sizes.n_k, self.layout, (q, k, v, *inputs))
         return compiled.backend.prepare(compiled.built, compiled.plan, call)
+
+    def _prepare_backward(
+        self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool, wanted: Sequence[bool]
+    ) -> BackwardLaunch:
+        compiled = self.compiled(q, k, v, inputs, return_lse, True)
+        names = frozenset(n for n, asked in zip(self.operands, wanted, strict=True) if asked and n in self.read)
+        backward = compile_backward(compiled, names)
+        sizes = self.sizes(q, k, v, inputs)
+        call = Call(sizes.n_b, sizes.n_h, sizes.n_q, sizes.n_k, self.layout, (q, k, v, *inputs))
+        launch = backward.backend.prepare_backward(backward.built, backward.plan, call, names)
+        return with_memory(launch, (q, k, v, *inputs), wanted)
 
     def _check_lse(self, return_lse: bool) -> None:
         if not return_lse:
@@ -161,5 +231,5 @@ class Engine:
         normalizer = self.spec.branches[0].normalizer
         if len(self.spec.branches) > 1:
             raise InputError("return_lse: a spec of several branches has no single log-sum-exp")
-        if getattr(normalizer, "lse", None) is None:
+        if getattr(last_declared(normalizer), "lse", None) is None:
             raise InputError(f"return_lse: the normalizer {normalizer.name!r} has no log-sum-exp; leave it out")

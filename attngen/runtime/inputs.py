@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attngen.errors import InputError
 from attngen.ir.expr import Sym, loads
-from attngen.ir.nodes import Input, Spec
+from attngen.ir.nodes import Input, Paged, Segments, Spec
 from attngen.ir.walk import expressions
 
 if TYPE_CHECKING:
@@ -28,21 +28,31 @@ def plain_indices(spec: Spec) -> dict[tuple[str, int], str]:
     return {place: next(iter(names)) for place, names in found.items() if names in ({"b"}, {"h"})}
 
 
+def labelled_sizes(spec: Spec, sizes: Sizes, inputs: Mapping[str, Tensor]) -> dict[str, int]:
+    """The entries of labelled axes. Along "b" packed sequences count; paged keys have no number of their own."""
+    found = {"b": sizes.n_b, "h": sizes.n_h, "q": sizes.n_q, "kv": sizes.n_k}
+    match spec.space:
+        case Segments(q_offsets=name):
+            found["b"] = max(0, len(inputs[name]) - 1) if inputs[name].dim() else 0
+        case Paged():
+            del found["kv"]
+    return found
+
+
 def check_inputs(
     declared: Sequence[Input],
     given: Sequence[Tensor],
-    sizes: Sizes,
+    expected: Mapping[str, int],
     device: torch.device,
     viewed: frozenset[str],
     indexed: Mapping[tuple[str, int], str],
 ) -> None:
     """Rank, kind of dtype, device and labelled axes of every input tensor.
 
-    `indexed`: axes that the spec reads at b or at h itself, so that they have one entry for each batch or head; an axis
-    that is declared as "b" or "h" may also have one entry for all. What views read are keys or values of their own: in
-    the layout of the call, with their own heads and lengths.
+    `expected` are the entries of labelled axes. `indexed`: axes that the spec reads at b or at h itself, so that they
+    have one entry for each batch or head; an axis that is declared as "b" or "h" may also have one entry for all. What
+    views read are keys or values of their own: in the layout of the call, with their own heads and lengths.
     """
-    expected = {"b": sizes.n_b, "h": sizes.n_h, "q": sizes.n_q, "kv": sizes.n_k}
     for item, tensor in zip(declared, given, strict=True):
         if tensor.dim() != len(item.axes):
             raise InputError(

@@ -1,8 +1,9 @@
 """The torch operator. Stateless: it carries the spec as text, so it survives torch.compile and torch.export.
 
 Two operators instead of one with an option: a call that wants no log-sum-exp should not pay for a second tensor. A raw
-library operator costs a third of a `custom_op`; gradients are the caller's concern. This module is light: the engine is
-imported by the first call, so that defining the operator costs nothing.
+library operator costs a third of a `custom_op`; gradients have operators of their own (`gradient_op`), which `autograd`
+puts together. This module is light: the engine is imported by the first call, so that defining the operator costs
+nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 
 from attngen.codegen.result import result_memory
 from attngen.errors import InputError
+from attngen.runtime.dispatch import CAST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +36,12 @@ def engine(text: str, options: str) -> Any:
 
 
 def refuse_gradient(*tensors: Tensor) -> None:
-    """There is a forward only, so far: a graph that reaches the operator itself is not cut silently either."""
+    """The operator itself has no gradient: a graph that reaches it is not cut silently."""
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        raise InputError("q, k, v: require grad, and this version computes forward only; use torch.no_grad()")
+        raise InputError(
+            "q, k, v: require grad, and the raw operators of attngen have no gradient; "
+            "call the kernel, or use torch.no_grad()"
+        )
 
 
 def forward(
@@ -54,15 +59,16 @@ def forward_lse(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The result and the log-sum-exp of every row."""
     refuse_gradient(q, k, v, *inputs)
-    out, lse = engine(spec, options).forward(q, k, v, inputs, ints, floats, True)
-    assert lse is not None
-    return out, lse
+    return engine(spec, options).forward(q, k, v, inputs, ints, floats, True)[:2]  # type: ignore[no-any-return]
 
 
-def _fake(*args: Any) -> tuple[Tensor, Tensor]:
-    q, k, v = args[0], args[1], args[2]
-    prepared = engine(args[6], args[7])
-    sizes, width = prepared.result_sizes(q, k, v, args[3])
+def fake_results(
+    q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], ints: Sequence[int], floats: Sequence[float],
+    spec: str, options: str,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Shape, strides and dtype of the result and of the log-sum-exp, for tracing."""
+    prepared = engine(spec, options)
+    sizes, width = prepared.result_sizes(q, k, v, inputs)
     shape, strides = result_memory((sizes.n_b, sizes.n_h, sizes.n_q, width), q.stride(), prepared.layout)
     row_type = torch.float64 if q.dtype == torch.float64 else torch.float32
     out = q.new_empty_strided(shape, strides)
@@ -70,11 +76,8 @@ def _fake(*args: Any) -> tuple[Tensor, Tensor]:
 
 
 def fake_forward(*args: Any) -> Tensor:
-    """Shape and strides of the result, for tracing."""
-    return _fake(*args)[0]
-
-
-CAST = (torch.float32, torch.float16, torch.bfloat16)
+    """The result alone, for tracing."""
+    return fake_results(*args)[0]
 
 
 def _autocast(operator: Any) -> Any:
@@ -92,9 +95,25 @@ def _autocast(operator: Any) -> Any:
     return cast
 
 
-for _name, _real, _meta in (("forward", forward, fake_forward), ("forward_lse", forward_lse, _fake)):
-    _operator = getattr(torch.ops.attngen, _name).default
-    LIBRARY.impl(_name, _real, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"attngen::{_name}", _meta, lib=LIBRARY)
-    for _key in ("AutocastCPU", "AutocastCUDA"):
-        LIBRARY.impl(_name, _autocast(_operator), _key)
+def implement(name: str, real: Any, fake: Any) -> None:
+    """What the operator does, on tensors and while torch traces.
+
+    torch.compile is kept out of the first: after a graph break it would trace the Python that runs in there.
+    """
+    frames = torch._C._dynamo.eval_frame
+    skip = frames._FrameAction.SKIP
+    frames.set_code_exec_strategy(real.__code__, frames._FrameExecStrategy(skip, skip))
+    LIBRARY.impl(name, real, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"attngen::{name}", fake, lib=LIBRARY)
+
+
+def implement_autocast(name: str, operator: Any) -> None:
+    """Lets the operator cast under autocast."""
+    for key in ("AutocastCPU", "AutocastCUDA"):
+        LIBRARY.impl(name, _autocast(operator), key)
+
+
+implement("forward", forward, fake_forward)
+implement("forward_lse", forward_lse, fake_results)
+implement_autocast("forward", torch.ops.attngen.forward.default)
+implement_autocast("forward_lse", torch.ops.attngen.forward_lse.default)

@@ -41,14 +41,14 @@ def verify(
     used = subject.kernel().explain(first.q, first.k, first.v, **first.inputs).choice.backend
     done: list[Check] = []
     for check in CHECKS:
-        for found in _guarded(check, subject):
+        for found in guarded(check, subject):
             done.append(found)
             if each is not None:
                 each(found)
     return Report(spec.ir.name, used, tuple(done))
 
 
-def _guarded(check: Callable[[Subject], Iterator[Check]], subject: Subject) -> Iterator[Check]:
+def guarded(check: Callable[[Subject], Iterator[Check]], subject: Subject) -> Iterator[Check]:
     try:
         yield from check(subject)
     except AttngenError as problem:

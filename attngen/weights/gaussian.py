@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def gaussian(sigma: float | Tensor) -> Weight:
     """exp(-(i - kv)^2 / (2 sigma^2)) with i = q + n_k - n_q: the weights of far keys fade out; rows sum to at most 1.
 
-    `sigma` > 0 is a run-time number, or a float tensor (H,), one per query head, to which gradients flow.
+    `sigma` > 0 is a run-time number, or a float tensor, () or (H,) with one per head, to which gradients flow.
     """
     import torch
 

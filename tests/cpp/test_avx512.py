@@ -15,7 +15,7 @@ import attngen
 from attngen import masks, normalizers, scores
 from attngen.codegen.backend import Call
 from attngen.codegen.backends.cpu import compiler
-from attngen.codegen.backends.cpu.backend import ENTRY
+from attngen.codegen.backends.cpu.backend import FORWARD
 from attngen.codegen.backends.cpu.config import default
 from attngen.codegen.backends.cpu.emit import emit
 from attngen.codegen.backends.cpu.launch import prepare
@@ -47,12 +47,15 @@ SPECS: dict[str, Callable[[], attngen.Spec]] = {
     "table": lambda: attngen.Spec(score=scores.relative_bias(random(4, 2 * 260 - 1))),
     "sigmoid": lambda: attngen.Spec(mask=masks.sliding_window(50), normalizer=normalizers.sigmoid(-1.0)),
     "vsum": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.affine(0.5, 0.01)),
+    "lssar": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.lssar(3, 0.5)),
+    "entmax": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.entmax(1.2)),
+    "stick-breaking": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.stick_breaking()),
     "dropout": lambda: attngen.Spec(weight=attngen.weights.dropout(0.5, seed=9)),
 }
 SETS = {"avx512": torch.float32, "avx512-fp16": torch.float16, "avx512_bf16": torch.bfloat16}
 
 
-def emulated(source: str, bf16: bool, directory: Path) -> Any:
+def emulated(source: str, bf16: bool, directory: Path, entry: str = FORWARD) -> Any:
     found = compiler.find()
     assert isinstance(found, compiler.Compiler)
     (directory / "kernel.cpp").write_text(source, encoding="utf-8")
@@ -67,11 +70,11 @@ def emulated(source: str, bf16: bool, directory: Path) -> Any:
     assert done.returncode == 0, done.stderr[:3000]
     share_torch_runtime()
     library = ctypes.CDLL(str(directory / "kernel.so"))
-    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)((ENTRY, library))
+    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)((entry, library))
 
 
 PAIRS = [*((name, "avx512") for name in SPECS), ("table", "avx512-fp16")]
-PAIRS += [(name, "avx512_bf16") for name in ("causal", "program", "vsum")]
+PAIRS += [(name, "avx512_bf16") for name in ("causal", "program", "vsum", "entmax")]
 
 
 @pytest.mark.parametrize(("name", "isa"), PAIRS)
@@ -87,11 +90,27 @@ def test_values(name: str, isa: str, tmp_path: Path) -> None:
         if function is None:
             function = emulated(emit(plan, config).text, isa == "avx512_bf16", tmp_path)
         call = Call(b, 4, n_q, n_k, "bhnd", (q, k, v, *tensors))
-        out, row = prepare(function, config, plan, call)(q, k, v, tensors, (*ints, *floats))
+        out, row, _ = prepare(function, config, plan, call)(q, k, v, tensors, (*ints, *floats))
         exact = kernel.reference(q, k, v, return_lse=lse)
         if lse:
             assert error(row, exact[1]) <= LSE_BOUND[dtype]
         assert error(out, exact[0] if lse else exact) <= BOUND[dtype]
+
+
+@pytest.mark.parametrize("isa", SETS)
+def test_few_queries(isa: str, tmp_path: Path) -> None:
+    kernel, dtype = attngen.compile(attngen.Spec(mask=masks.causal(align="bottom_right"))), SETS[isa]
+    function = None
+    for n_q, n_k in [(1, 1300), (3, 1300), (4, 17), (30, 1300)]:
+        q, k, v = operands(b=1, hk=1, n_q=n_q, n_k=n_k, d=64, dv=40, dtype=dtype)
+        problem = kernel.engine().problem(q, k, v, [], True)
+        plan, config = make_plan(kernel.spec.ir, problem), default(isa.partition("-")[0], problem.dtype)
+        if function is None:
+            function = emulated(emit(plan, config).text, isa == "avx512_bf16", tmp_path)
+        out, row, _ = prepare(function, config, plan, Call(1, 4, n_q, n_k, "bhnd", (q, k, v)))(q, k, v, [], ())
+        exact = kernel.reference(q, k, v, return_lse=True)
+        assert error(row, exact[1]) <= LSE_BOUND[dtype]
+        assert error(out, exact[0]) <= BOUND[dtype]
 
 
 @pytest.mark.parametrize(("isa", "dtype"), [("avx512", torch.float32), ("avx512_bf16", torch.bfloat16)])

@@ -24,6 +24,10 @@ SPECS: dict[str, Callable[[], attngen.Spec]] = {
     "sigmoid": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.sigmoid(-3.0)),
     "dropout": lambda: attngen.Spec(weight=weights.dropout(0.5, seed=3)),
     "affine": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.affine(0.5, 0.01)),
+    "lssar": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.lssar(3, 0.5)),
+    "entmax": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.entmax(1.5)),
+    "sparsemax": lambda: attngen.Spec(mask=masks.sliding_window(100), normalizer=normalizers.sparsemax()),
+    "stick-breaking": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.stick_breaking()),
     "two-branches": lambda: attngen.mechanisms.dual_triangle(),
 }
 
@@ -66,8 +70,9 @@ def test_threads_with_absent_values_that_are_not_finite(value: float, threads: C
         assert all(torch.equal(bits([out]), bits(found[:1])) for out in found)
 
 
-def test_a_row_does_not_depend_on_its_batch() -> None:
-    kernel = kernel_of(attngen.Spec(mask=masks.causal()))
+@pytest.mark.parametrize("name", ["causal", "lssar", "entmax", "stick-breaking"])
+def test_a_row_does_not_depend_on_its_batch(name: str) -> None:
+    kernel = kernel_of(SPECS[name]())
     q, k, v = operands(b=3, h=4, n_q=N)
     whole = kernel(q, k, v)
     for b in range(3):

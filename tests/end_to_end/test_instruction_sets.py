@@ -23,10 +23,14 @@ SPECS: dict[str, Callable[[], attngen.Spec]] = {
     ),
     "table": lambda: attngen.Spec(score=scores.relative_bias(random(4, 2 * N - 1)), normalizer=normalizers.softmax1()),
     "vsum": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.affine(0.5, 0.01)),
+    "lssar": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.lssar(3, 0.5)),
+    "entmax": lambda: attngen.Spec(mask=masks.sliding_window(60), normalizer=normalizers.entmax(1.2)),
+    "sparsemax": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.sparsemax()),
+    "stick_breaking": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.stick_breaking()),
     "dropout": lambda: attngen.Spec(weight=weights.dropout(0.5, seed=9)),
 }
 ISAS = [pytest.param(isa, marks=pytest.mark.isa(isa)) for isa in ("portable", "avx2", "avx512", "avx512_bf16")]
-KINDS = [("causal", torch.bfloat16), ("causal", torch.float16)]
+KINDS = [("causal", torch.bfloat16), ("causal", torch.float16), ("entmax", torch.bfloat16)]
 CASES = [*((name, torch.float32) for name in SPECS), *KINDS]
 
 
@@ -38,6 +42,15 @@ def test_values(name: str, dtype: torch.dtype, isa: str, monkeypatch: pytest.Mon
     kernel = attngen.compile(attngen.Spec.from_ir(SPECS[name]().ir, SPECS[name]().bindings).named(f"{name}_{isa}"))
     assert f", {isa} " in kernel.source(*operands(n_q=N, d=40, dv=23, dtype=dtype)).splitlines()[0]
     check(kernel, *operands(n_q=N, d=40, dv=23, dtype=dtype))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_few_queries(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTNGEN_ISA", isa)
+    kernel = attngen.compile(attngen.Spec(mask=masks.causal(align="bottom_right"), name=f"few_{isa}"))
+    for n_q, n_k in ((1, 1300), (4, 90)):
+        for dtype in (torch.float32, torch.bfloat16):
+            check(kernel, *operands(n_q=n_q, n_k=n_k, d=64, dv=20, dtype=dtype), lse=True)
 
 
 def test_a_set_that_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,9 @@ ids = torch.arange(n)[None] // 512
 specs = {
     "window": lambda: attngen.Spec(mask=attngen.masks.sliding_window(256)),
     "sigmoid": lambda: attngen.Spec(mask=attngen.masks.sliding_window(256), normalizer="sigmoid"),
+    "entmax": lambda: attngen.Spec(
+        mask=attngen.masks.sliding_window(256), normalizer=attngen.normalizers.entmax(1.5)
+    ),
     "documents": lambda: attngen.Spec(mask=attngen.masks.document(ids) & attngen.masks.causal()),
 }
 kernel = attngen.compile(specs[kind](), backend="cpu")
@@ -50,7 +53,7 @@ def growth(n: int, kind: str) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.parametrize("kind", ["window", "sigmoid"])
+@pytest.mark.parametrize("kind", ["window", "sigmoid", "entmax"])
 def test_memory_does_not_grow_with_the_length(kind: str) -> None:
     short, long = growth(2048, kind), growth(32768, kind)
     assert long <= short + 2048  # a dense row of scores alone would be 16 GiB

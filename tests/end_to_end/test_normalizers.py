@@ -83,6 +83,7 @@ OWN: dict[str, Callable[[], Any]] = {
         sink=lambda h: h * 0.5,
         offset=0.25,
         lse=lambda m, mass: m + torch.log(mass),
+        jumps_ignored=(0.0,),
     ),
 }
 

@@ -85,11 +85,31 @@ def test_tensor_input_is_described() -> None:
     ]
 
 
-def test_scalar_tensor_is_a_differentiable_input_without_axes() -> None:
+def test_scalar_tensor_is_a_differentiable_input_of_one_entry(text: Callable[..., str]) -> None:
     tau = torch.nn.Parameter(torch.tensor(2.0))
-    traced = trace(lambda score: score * tau.exp(), SCORE)
-    assert [(i.name, i.axes, i.grad) for i in traced.inputs] == [("tau", (), True)]
-    assert only(traced) is tau
+    function = lambda score: score * tau.exp()  # noqa: E731
+    traced = trace(function, SCORE)
+    assert [(i.name, i.axes, i.grad) for i in traced.inputs] == [("tau", ("?",), True)]
+    assert text(function, SCORE) == "score * exp(tau[0])"
+    assert only(traced).shape == (1,)
+    only(traced).sum().backward()
+    assert tau.grad == 1
+    tau = torch.nn.Parameter(torch.tensor(3.0))
+    assert only(traced) == 3.0
+    tau = 2.0  # type: ignore[assignment]
+    with pytest.raises(
+        InputError, match=r"tau: was a float tensor with 0 dimensions when it was traced, is float 2\.0 now"
+    ):
+        only(traced)
+
+
+def test_scalar_tensors_of_integers_and_bools_are_numbers() -> None:
+    window, flag = torch.tensor(7), torch.tensor(True)
+    traced = trace(lambda q, kv: (q - kv < window) & flag, MASK)
+    assert [(i.name, i.axes, i.type, i.grad) for i in traced.inputs] == [
+        ("window", (), "int", False), ("flag", (), "bool", False),
+    ]  # fmt: skip
+    assert [b.fetch() for b in traced.bindings.values()] == [7, True]
 
 
 @pytest.mark.parametrize("work", [
@@ -145,7 +165,7 @@ def test_numpy_and_symbolic_numbers() -> None:
     slopes = np.arange(4.0)
     traced = trace(lambda score, h: score * one + two + zero + slopes[h], SCORE)
     assert [(i.name, i.axes, i.type, i.grad) for i in traced.inputs] == [
-        ("one", (), "float", False), ("two", (), "int", False), ("zero", (), "float", True),
+        ("one", (), "float", False), ("two", (), "int", False), ("zero", (), "float", False),
         ("slopes", ("?",), "float", True),
     ]  # fmt: skip
     found = [b.fetch() for b in traced.bindings.values()]

@@ -39,6 +39,22 @@ def test_exported_program_runs_at_other_lengths() -> None:
             torch.testing.assert_close(program.module()(x), module(x))
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_program_exported_with_gradients_has_them(strict: bool) -> None:
+    module = Attention()
+    shapes = {"x": {1: torch.export.Dim("n", min=2, max=500)}}
+    program = torch.export.export(module, (torch.randn(2, 10, 16),), strict=strict, dynamic_shapes=shapes)
+    assert "attngen.attention.default" in str(program.graph)
+    x = torch.randn(2, 33, 16)
+    loaded = program.module()
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(x), module(x))
+    for run in (loaded, module):
+        run(x).square().sum().backward()
+    for name, parameter in module.named_parameters():
+        torch.testing.assert_close(loaded.get_parameter(name).grad, parameter.grad)
+
+
 def test_saved_program_runs_in_a_new_process(tmp_path: Path) -> None:
     module, x = Attention(), torch.randn(2, 77, 16)
     torch.export.save(exported(module), tmp_path / "program.pt2")

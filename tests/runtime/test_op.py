@@ -14,6 +14,7 @@ import attngen
 from attngen.ir.expr import op, sym
 from attngen.ir.nodes import Branch, Concat, Input, Spec, View
 from tests.end_to_end.oracle import error, kernel_of, operands, random
+from tests.runtime.derivatives import BACKENDS, leaves
 
 pytestmark = pytest.mark.cxx
 SOFTMAX = attngen.normalizers.softmax().ir
@@ -24,17 +25,54 @@ def arguments(kernel: attngen.Kernel, *qkv: Tensor, **inputs: Any) -> tuple[Any,
     return (*qkv, *kernel._values(inputs), kernel._text, kernel._options)
 
 
-@pytest.mark.parametrize("operator", ["forward", "forward_lse"])
-def test_opcheck(operator: str) -> None:
+def windowed(backend: str | None) -> attngen.Kernel:
+    """A kernel with a tensor, an integer and a float among its inputs."""
     slopes, window, strength = torch.rand(4), 7, 0.5
-    kernel = attngen.compile(
-        attngen.Spec(
-            mask=lambda q, kv: (kv <= q) & (q - kv < window), score=lambda score, h: score * slopes[h] * strength
-        )
+    spec = attngen.Spec(
+        mask=lambda q, kv: (kv <= q) & (q - kv < window), score=lambda score, h: score * slopes[h] * strength
     )
+    return attngen.compile(spec, backend=backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("operator", ["forward", "forward_lse", "forward_save", "forward_lse_save"])
+def test_opcheck(operator: str, backend: str | None) -> None:
     given = getattr(torch.ops.attngen, operator).default
-    torch.library.opcheck(given, arguments(kernel, *operands()))
+    torch.library.opcheck(given, arguments(windowed(backend), *operands()))
     torch.library.opcheck(given, arguments(CAUSAL, *operands(n_q=1, n_k=33)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("operator", ["attention", "attention_lse"])
+def test_opcheck_with_gradients(operator: str, backend: str | None) -> None:
+    given = getattr(torch.ops.attngen, operator).default
+    q, k, v = leaves(*operands(n_q=9))
+    kernel = windowed(backend)
+    torch.library.opcheck(given, arguments(kernel, q, k, v))
+    torch.library.opcheck(given, arguments(kernel, q, k.detach(), v.detach()))
+    torch.library.opcheck(given, arguments(kernel, *operands(n_q=9)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("return_lse", [False, True])
+def test_opcheck_of_the_backward(return_lse: bool, backend: str | None) -> None:
+    kernel = windowed(backend)
+    q, k, v = operands(n_q=9)
+    q, k = q.transpose(1, 2).contiguous().transpose(1, 2), k[:1].expand(2, -1, -1, -1)
+    tensors, *rest = kernel._values({})
+    given = (q, k, v, tensors, *rest, kernel._text, kernel._options)
+    save = torch.ops.attngen.forward_lse_save.default if return_lse else torch.ops.attngen.forward_save.default
+    *results, rows = save(*given)
+    dlse = random(2, 4, 9) if return_lse else None
+    cotangents = (torch.ones(()).expand(results[0].shape), dlse)
+    for wanted in ([True] * 4, [False, True, False, False], [False, False, False, True]):
+        backward = torch.ops.attngen.backward.default
+        found = (*cotangents, q, k, v, rows, tensors, wanted, *rest, kernel._text, kernel._options)
+        torch.library.opcheck(backward, found)
+        gradients = backward(*found)
+        asked = [t for t, is_wanted in zip((q, k, v, *tensors), wanted, strict=True) if is_wanted]
+        expected = [(t.shape, torch.empty_like(t).stride(), t.dtype) for t in asked]
+        assert [(t.shape, t.stride(), t.dtype) for t in gradients] == expected
 
 
 def layouts(b: int, h: int, n: int) -> dict[str, Tensor]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
+
+import numpy as np
 
 from attngen.codegen.analysis.affine import Affine, affine
 from attngen.codegen.analysis.evaluate import Evaluator
 from attngen.codegen.analysis.extremes import comparisons
-from attngen.codegen.analysis.interval import LIMIT
+from attngen.codegen.analysis.interval import LIMIT, Interval
 from attngen.codegen.analysis.loads import LoadBounds, unknown
 from attngen.codegen.analysis.ranges import SEQUENCE, conjuncts
 from attngen.codegen.analysis.tiles import Sizes, Tiles, evaluator
@@ -105,7 +108,19 @@ def check_indices(
     if min(sizes.n_q, sizes.n_k, sizes.n_b, sizes.n_h) < 1:
         return []
     whole = evaluator(space, Tiles((0, sizes.n_q - 1), (0, sizes.n_k - 1)), sizes, data)
-    values = Evaluator(whole.symbols, data, [] if where is None else assumptions(where))
+    return check_in_boxes(exprs, extents, whole.symbols, where=where, data=data)
+
+
+def check_in_boxes(
+    exprs: Sequence[Expr],
+    extents: Mapping[str, tuple[Any, ...]],
+    symbols: Mapping[str, Interval],
+    *,
+    where: Expr | None = None,
+    data: LoadBounds = unknown,
+) -> list[IndexCheck]:
+    """The same for symbols and extents of several boxes: an index is proven where it is in each of them."""
+    values = Evaluator(symbols, data, [] if where is None else assumptions(where))
     return [
         _check(values, load, i, extent, data)
         for load in loads(*exprs)
@@ -113,13 +128,15 @@ def check_indices(
     ]
 
 
-def _check(values: Evaluator, load: Load, dimension: int, extent: int, data: LoadBounds) -> IndexCheck:
+def _check(values: Evaluator, load: Load, dimension: int, extents: Any, data: LoadBounds) -> IndexCheck:
     index = load.indices[dimension]
     found = values.number(index)
-    lo, hi = int(found.lo), int(found.hi)
+    ends = [a.reshape(-1) for a in np.broadcast_arrays(found.lo, found.hi, extents)]
+    outside = (ends[0] <= ends[1]) & ((ends[0] < 0) | (ends[1] >= ends[2]))
+    lo, hi, extent = (int(end[np.argmax(outside)]) for end in ends)  # the first box that is wrong, or the first
     reads = tuple(dict.fromkeys(inner.tensor for inner in loads(index)))
     low, high = None if lo <= -LIMIT else lo, None if hi >= LIMIT else hi
-    if lo > hi or (lo >= 0 and hi < extent):
+    if not outside.any():
         status = Status.PROVEN
     elif any(_is_unknown(inner, values, data) for inner in loads(index)):
         status = Status.DATA_DEPENDENT

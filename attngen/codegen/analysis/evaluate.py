@@ -155,7 +155,7 @@ class Evaluator:
                 return self._load(e)
             case Op(name="where"):
                 return iv.choose(self.truth(e.args[0]), self.real(e.args[1]), self.real(e.args[2]))
-            case Op(name=name) if name in FUNCTIONS or name not in ("uniform", "dim_softmax"):
+            case Op(name=name) if name in FUNCTIONS or name not in ("uniform", "uniform_at", "dim_softmax"):
                 return float_operator(e, [self.real(a) for a in e.args])
             case Op():
                 return iv.floats(0.0, 1.0)

@@ -6,7 +6,7 @@ only nodes that are sometimes visible are split. The work is O(N + visited tiles
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,12 +95,18 @@ def schedule(
     tile: tuple[int, int],
     loads: LoadBounds = unknown,
     *,
+    within: Ranges | None = None,
     most_nodes: int = MOST_NODES,
 ) -> Schedule:
-    """The schedule of a mask for tiles of tile[0] queries and tile[1] keys."""
+    """The schedule of a mask for tiles of tile[0] queries and tile[1] keys.
+
+    `within`: ranges that hold every visible key, where the mask has none in closed form.
+    """
     mask = whole_mask(mask, space)
     depends = patterns(mask)
     ranges = closed_form(mask, space)
+    if ranges is None and within is not None:
+        ranges = replace(within, complete=False)
     tables: list[Table] = []
     pattern = np.zeros((sizes.n_b, sizes.n_h), np.int32)
     for b in range(sizes.n_b if depends.b else min(1, sizes.n_b)):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from functools import partial, reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
-from attngen.codegen.backend import Call, Launch, SourceFile
+from attngen.codegen.backend import BackwardLaunch, Call, Launch, SourceFile
 from attngen.codegen.plan import Plan
+from attngen.codegen.result import result_memory
 from attngen.ir.reference import reference
 from attngen.ir.text import text
 from attngen.ir.walk import views
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -36,16 +40,89 @@ class ReferenceBackend:
         return None
 
     def prepare(self, built: None, plan: Plan, call: Call) -> Launch:
+        import torch
+
         spec, layout, return_lse = plan.spec, call.layout, plan.problem.return_lse
 
         def launch(
-            q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], scalars: Sequence[float]
-        ) -> tuple[Tensor, Tensor | None]:
-            out, lse = run(spec, layout, (q, k, v), inputs, scalars, return_lse)
-            double = str(q.dtype) == "torch.float64"
-            return out.to(q.dtype).contiguous(), None if lse is None else (lse if double else lse.float())
+            q: Tensor,
+            k: Tensor,
+            v: Tensor,
+            inputs: Sequence[Tensor],
+            scalars: Sequence[float],
+            save: bool = False,
+        ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+            with torch.no_grad():
+                out, lse = run(spec, layout, (q, k, v), inputs, scalars, return_lse)
+            row_type = torch.float64 if q.dtype == torch.float64 else torch.float32
+            # The backward evaluates anew, so rows hold nothing.
+            rows = q.new_empty((call.n_b, call.n_h, call.n_q, 0), dtype=row_type) if save else None
+            sizes = (call.n_b, call.n_h, call.n_q, out.shape[-1])
+            shape, strides = result_memory(sizes, q.stride(), layout)
+            result = torch.empty_strided(shape, strides, dtype=q.dtype, device=q.device).copy_(out)
+            if lse is not None:
+                lse = torch.empty(lse.shape, dtype=row_type, device=q.device).copy_(lse)
+            return result, lse, rows
 
         return launch
+
+    def supports_backward(self, plan: Plan) -> str | None:
+        return None
+
+    def configs_backward(self, plan: Plan) -> tuple[str, ...]:
+        return ("dense",)
+
+    def emit_backward(self, plan: Plan, config: str, wanted: frozenset[str]) -> SourceFile:
+        return self.emit(plan, config)
+
+    def build_backward(self, plan: Plan, config: str, wanted: frozenset[str]) -> None:
+        return None
+
+    def prepare_backward(self, built: None, plan: Plan, call: Call, wanted: frozenset[str]) -> BackwardLaunch:
+        names = ("q", "k", "v", *(i.name for i in plan.spec.inputs if i.axes))
+        asked = {"q", "k", "v", *(view.tensor for view in views(plan.spec)), *wanted}
+        return partial(differentiate, plan.spec, call.layout, tuple(name in asked for name in names))
+
+
+def differentiate(
+    spec: Spec,
+    layout: str,
+    wanted: Sequence[bool],
+    dout: Tensor,
+    dlse: Tensor | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rows: Tensor | None,
+    inputs: Sequence[Tensor],
+    scalars: Sequence[float],
+) -> list[Tensor | None]:
+    """The gradients of the reference by autograd in float64, each rounded once, to the dtype of its tensor."""
+    import torch
+
+    with recorded():
+        leaves = [t.detach().requires_grad_(asked) for t, asked in zip((q, k, v, *inputs), wanted, strict=True)]
+        out, lse = run(spec, layout, leaves[:3], leaves[3:], scalars, dlse is not None)
+        pairs = [(out, dout)] if dlse is None or lse is None else [(out, dout), (lse, dlse)]
+        pairs = [(result, cotangent.double()) for result, cotangent in pairs if result.requires_grad]
+        chosen = [leaf for leaf, asked in zip(leaves, wanted, strict=True) if asked]
+        if not pairs:
+            return [None] * len(leaves)
+        results, cotangents = zip(*pairs, strict=True)
+        found = iter(torch.autograd.grad(results, chosen, cotangents, allow_unused=True))
+    return [next(found) if asked else None for asked in wanted]
+
+
+@contextmanager
+def recorded() -> Iterator[None]:
+    """Autograd records, also where the call comes from below it, as it does under a dispatch mode."""
+    import torch
+    from torch._C import DispatchKey, DispatchKeySet, _dispatch_tls_local_include_set, _ForceDispatchKeyGuard
+
+    autocast = [getattr(DispatchKey, name) for name in dir(DispatchKey) if name.startswith("Autocast")]
+    excluded = reduce(or_, map(DispatchKeySet, autocast))
+    with _ForceDispatchKeyGuard(_dispatch_tls_local_include_set(), excluded), torch.enable_grad():
+        yield
 
 
 def evaluate(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from attngen.errors import UnsupportedError
 from attngen.ir.expr import Const, Expr, Load, Op, Sym, postorder, symbols
 from attngen.ir.ops import Type, promote
+from attngen.ir.signs import span_of
 
 SCALAR: dict[Type, str] = {"bool": "bool", "int": "int64_t", "float": "real"}
 VECTOR: dict[Type, str] = {"bool": "vb", "int": "vi", "float": "vf"}
@@ -108,6 +109,10 @@ class Printer:
                 self._done[node] = self._bind(self._print(node))
         return self._done[root]
 
+    def define(self, expr: Expr, value: Value) -> None:
+        """Makes an expression known: it is in scope already."""
+        self._done[expr] = value
+
     def body(self, root: Expr, type: Type, *, vector: bool) -> str:
         """The whole body of a function that returns the expression."""
         value = self.emit(root).cast(type)
@@ -115,7 +120,7 @@ class Printer:
         return "\n".join([*self.lines, f"{self.indent}return {result.text};"])
 
     def _needed(self, root: Expr) -> list[Expr]:
-        """The nodes to print, children first; nothing below a node that the row holds."""
+        """The nodes to print, children first; nothing below a node that the row holds or that is in scope already."""
         seen: set[int] = set()
         order: list[Expr] = []
         stack: list[tuple[Expr, bool]] = [(root, False)]
@@ -123,7 +128,7 @@ class Printer:
             node, expanded = stack.pop()
             if expanded:
                 order.append(node)
-            elif id(node) not in seen:
+            elif id(node) not in seen and node not in self._done:
                 seen.add(id(node))
                 stack.append((node, True))
                 if self.rows is None or not self.rows.holds(node):
@@ -149,6 +154,8 @@ class Printer:
                 return self.symbols[name]
             case Load(indices=indices):
                 return self.load(node, tuple(self._done[i] for i in indices))
+            case Op(name="exp", args=(argument,)) if span_of(argument).high <= 0:
+                return apply("exp_nonpositive", (self._done[argument],), "float", self.symbols)
             case Op(name=name, args=args):
                 return apply(name, tuple(self._done[a] for a in args), node.type, self.symbols)
             case _:
@@ -175,9 +182,13 @@ def apply(name: str, args: tuple[Value, ...], result: Type, scope: Mapping[str, 
     if name in ("to_float", "to_int", "to_bool"):
         return args[0].cast(result)
     if name == "uniform":
-        lanes = scope["kv"]
-        where = ", ".join(scope[s].text for s in ("b", "h", "q", "kv"))
-        return Value(f"uniform01(uint64_t({args[0].cast('int').text}), {where})", "float", lanes.vector)
+        keys = scope["kv"].text.removesuffix(".index")  # neighbouring keys share the work
+        where = ", ".join((*(scope[s].text for s in ("b", "h", "q")), keys))
+        return Value(f"uniform01(uint64_t({args[0].cast('int').text}), {where})", "float", True)
+    if name == "uniform_at":
+        *row, kv = (a.cast("int") for a in args)
+        where = ", ".join((*(f"integer({a.text})" for a in row[1:]), kv.widen().text))
+        return Value(f"uniform01(uint64_t({row[0].text}), {where})", "float", True)
     common: Type = result
     if name in COMPARISON:
         common = promote((*(a.type for a in args), "int"))

@@ -1,16 +1,22 @@
-// The forward kernel of every streaming normalizer: O(N) memory, one pass over the keys.
+// The forward kernel of every normalizer: O(N) memory, one pass over the keys for most of them.
 //
 //   task = (b, h, group of G query tiles)
 //     for each branch                                  (one in everyday attention)
+//       for each query tile: the passes before the last, where the normalizer has some (passes.h)
 //       for each key set, for each block of KT keys
 //         pack K and V of the block once
 //         for each query tile of the group             S = Q K^T, row passes, acc = acc * factor + P V
 //       finalize: O and LSE
 //
+// With few queries the tiles of a group are heads that share their keys (few_rows.h), and slices of the keys are tasks
+// of their own (slices.h).
+//
 // What an attention is comes in through generated structs; README.md in this folder lists what they must provide.
 #pragma once
+#include "passes.h"
+#include "slices.h"
 #include "threads.h"
-#include "tile.h"
+#include "visible.h"
 
 namespace attngen {
 
@@ -19,68 +25,29 @@ struct Call {
   int64_t batch, heads, queries, threads;
 };
 
-// Queries [begin, end) of one head.
-struct QueryTile {
-  int b, h;
-  long begin, end;
-  int rows() const { return (int)(end - begin); }
-  // The g-th tile of `size` rows within this group; without rows once the group has ended.
-  QueryTile part(int g, int size) const {
-    const long from = begin + (long)g * size, to = from + size;
-    return {b, h, from < end ? from : end, to < end ? to : end};
-  }
-};
-
-// The smallest interval that holds every key of [k_begin, k_end) that the tile may see; empty when none.
-struct Interval {
-  long begin, end;
-};
-template <class KS, class Args>
-static inline Interval visible_hull(const Args& args, const QueryTile& q, long k_begin, long k_end) {
-  Interval hull = {k_end, k_begin};
-  KS::segments(args, q.b, q.h, q.begin, q.end, [&](long begin, long end) {
-    begin = begin > k_begin ? begin : k_begin;
-    end = end < k_end ? end : k_end;
-    if (begin >= end) return;
-    hull.begin = begin < hull.begin ? begin : hull.begin;
-    hull.end = end > hull.end ? end : hull.end;
-  });
-  return hull;
-}
-
-// The whole panels of the block that hold an interval of keys.
-static inline void cover(TileKeys& t, const Interval& keys, int panel) {
-  t.begin = (int)(keys.begin - t.first) / panel * panel;
-  t.end = ((int)(keys.end - t.first) + panel - 1) / panel * panel;
-}
-
 template <class B, int I = 0, class Args>
-static void pack_all_queries(const Args& args, const QueryTile& q, Scratch<B>& scratch) {
-  pack_queries<typename Shape<B>::Words, typename B::element, B::D(I)>(B::template q<I>(args, q.b, q.h), q.begin,
-                                                                       q.rows(), scratch.q[I]);
-  if constexpr (I + 1 < B::dots) pack_all_queries<B, I + 1>(args, q, scratch);
-}
-
-template <class B, class KS, int I = 0, class Args>
-static void pack_all_keys(const Args& args, const QueryTile& q, const TileKeys& t, Scratch<B>& scratch) {
+static void pack_all_queries(const Args& args, const QueryTile& q, Scratch<B>& scratch, int g) {
   typedef Shape<B> S;
-  pack_keys<typename S::Words, typename B::element, B::D(I), S::tile::QK_NV>(KS::template k<I>(args, q.b, q.h), t.first,
-                                                                             t.begin, t.end, t.present, scratch.k[I]);
-  if constexpr (I + 1 < B::dots) pack_all_keys<B, KS, I + 1>(args, q, t, scratch);
+  pack_queries<typename S::Words, typename B::element, B::D(I)>(
+      B::template q<I>(args, q.b, q.h), q.begin, q.rows(), scratch.q[I] + (long)g * S::QT * S::words(B::D(I)));
+  if constexpr (I + 1 < B::dots) pack_all_queries<B, I + 1>(args, q, scratch, g);
 }
 
-// All keys of one key set. Blocks lie on a fixed grid of KT keys and each is visited once, so neither the group nor
-// the thread count has any influence on the order of a row's sums.
+// All keys of one key set.
 template <class B, class KS, class Args>
-static void run_keyset(const Args& args, const QueryTile& group, Scratch<B>& scratch) {
+static void run_keyset(const Args& args, const QueryTile& group, Scratch<B>& scratch, const Slice& slice) {
   typedef Shape<B> S;
-  const long length = KS::length(args, group.b, group.h);
-  const typename S::ElementRows v = KS::v(args, group.b, group.h);
-  long next = 0;
-  auto visit = [&](long block) {
-    const long first = block * S::KT, last = first + S::KT < length ? first + S::KT : length;
-    const Interval hull = visible_hull<KS>(args, group, first, last);
-    if (hull.begin >= hull.end) return;
+  if constexpr (reads_in_place<B>)
+    if (group.settled && group.rows() <= FEW_ROWS && channels_lie_together<B, KS>(args, group))
+      return run_keyset_in_place<B, KS>(args, group, scratch, slice);
+  const auto v = KS::v(args, group.b, group.h);
+  visit_blocks<KS, S::KT, B::descends>(args, group, slice, [&](long first, long last, const Interval& hull) {
+    if constexpr (B::fades) {
+      bool faded = true;
+      for (int g = 0; group.part(g, S::QT).rows() > 0; g++)
+        faded &= has_faded<B>(scratch.state[g], group.part(g, S::QT).rows());
+      if (faded) return;
+    }
     TileKeys packed = {first, 0, 0, (int)(last - first)};
     cover(packed, hull, S::PANEL);
     pack_all_keys<B, KS>(args, group, packed, scratch);
@@ -91,7 +58,7 @@ static void run_keyset(const Args& args, const QueryTile& group, Scratch<B>& scr
     for (int g = 0; group.part(g, S::QT).rows() > 0; g++) {
       const QueryTile q = group.part(g, S::QT);
       const Interval seen = visible_hull<KS>(args, q, hull.begin, hull.end);
-      if (seen.begin >= seen.end) continue;
+      if (seen.begin >= seen.end || (B::fades && has_faded<B>(scratch.state[g], q.rows()))) continue;
       TileKeys t = packed;
       cover(t, seen, S::PANEL);
       // Only the tile's own panels count, so that the choice does not depend on what else the group needs.
@@ -102,14 +69,15 @@ static void run_keyset(const Args& args, const QueryTile& group, Scratch<B>& scr
       else
         tile_step<true, B, KS>(scratch, g, q.rows(), t, finite, v);
     }
-  };
-  KS::segments(args, group.b, group.h, group.begin, group.end, [&](long begin, long end) {
-    end = end < length ? end : length;
-    for (long block = begin / S::KT > next ? begin / S::KT : next; block * S::KT < end; block++) {
-      visit(block);
-      next = block + 1;
-    }
   });
+}
+
+// No key seen, no sink either.
+template <class B>
+static inline void clear_row(RowState<B, Shape<B>::QT>& state, int r) {
+  state.anchor[r] = -INF;
+  state.offset[r] = 0;
+  state.mass[r] = vf{};
 }
 
 template <class B>
@@ -128,8 +96,8 @@ static inline void init_row(RowState<B, Shape<B>::QT>& state, int r) {
         offset = anchor * state.slope[r] + (real)(B::adjust * LOG2E);
         mass = (real)__builtin_exp2(is_huge(offset) ? -B::adjust * LOG2E : sink * LOG2E - offset);
       } else {
-        anchor = B::anchored ? B::anchor(state.row[r], sink) : 0;
-        mass = B::psi(state.row[r], sink, anchor);
+        anchor = B::anchored ? B::sink_anchor(state.row[r]) : 0;
+        mass = B::sink_term(state.row[r], anchor);
       }
     }
   }
@@ -139,6 +107,7 @@ static inline void init_row(RowState<B, Shape<B>::QT>& state, int r) {
   state.mass[r] = vf{};
   state.mass[r][0] = mass;
   state.count[r] = vf{};
+  state.before[r] = 0;
 }
 
 // What finalize sees of a row. `anchor` is in units of the score (its row maximum, say), 0 where no key was visible.
@@ -152,6 +121,30 @@ static inline RowTotals row_totals(const RowState<B, Shape<B>::QT>& state, int r
   if constexpr (B::affine_exp2)
     anchor = is_huge(state.offset[r]) ? anchor * B::alpha(state.row[r]) + B::adjust : (real)(state.offset[r] * LN2);
   return {anchor, reduce_add(state.mass[r]), reduce_add(state.count[r])};
+}
+
+// What the backward needs of a row, from its first column of this branch on; saved.py has the layout.
+template <class B>
+static __attribute__((noinline)) void save_row(const Scratch<B>& scratch, int g, int r, const RowTotals& totals,
+                                               real* to) {
+  typedef Shape<B> S;
+  const RowState<B, S::QT>& state = scratch.state[g];
+  const long at = (g * S::QT + r) * (long)S::DV_PAD;
+  to += B::saved_offset;
+  *to++ = state.anchor[r];
+  *to++ = state.offset[r];
+  *to++ = totals.mass;
+  *to++ = totals.count;
+  for (int k = 0; k < B::passes; k++) {
+    *to++ = state.row[r].pass_m[k];
+    *to++ = state.row[r].pass_r[k];
+  }
+  if constexpr (B::scans) *to++ = (real)state.before[r];
+  if constexpr (B::saves_acc) {
+    __builtin_memcpy(to, scratch.acc + at, sizeof(real) * B::DV);
+    to += B::DV;
+  }
+  if constexpr (B::saves_vsum) __builtin_memcpy(to, scratch.v_sum + at, sizeof(real) * B::DV);
 }
 
 template <class T>
@@ -169,10 +162,12 @@ static void finish_tile(const Args& args, const QueryTile& q, Scratch<B>& scratc
   typedef Shape<B> S;
   RowState<B, S::QT>& state = scratch.state[g];
   const auto out = K::out(args, q.b, q.h);
+  const Rows<real> saved = K::saved(args, q.b, q.h);
   real finished[S::DV_PAD];
   for (int r = 0; r < q.rows(); r++) {
     const typename B::Row& row = state.row[r];
     const RowTotals totals = row_totals<B>(state, r);
+    if (__builtin_expect(saved.data != nullptr, 0)) save_row<B>(scratch, g, r, totals, &saved.at(q.begin + r, 0));
     const bool empty = B::has_mass && totals.mass == 0;
     const real* acc = scratch.acc + (g * S::QT + r) * (long)S::DV_PAD;
     const real* v_sum = B::sums_values ? scratch.v_sum + (g * S::QT + r) * (long)S::DV_PAD : acc;
@@ -199,24 +194,47 @@ static void finish_tile(const Args& args, const QueryTile& q, Scratch<B>& scratc
   }
 }
 
+// Queries, states and empty sums of a group.
+template <class B, class Args>
+static void start_group(const Args& args, const QueryTile& group, Scratch<B>& scratch) {
+  typedef Shape<B> S;
+  for (int g = 0; group.part(g, S::QT).rows() > 0; g++) {
+    const QueryTile q = group.part(g, S::QT);
+    pack_all_queries<B>(args, q, scratch, g);
+    const typename B::Head head = B::head(args, q.b, q.h);
+    for (int r = 0; r < q.rows(); r++) {
+      scratch.state[g].row[r] = B::row(head, (int)(q.begin + r));
+      init_row<B>(scratch.state[g], r);
+    }
+    const long at = (long)g * S::QT * S::DV_PAD, size = sizeof(real) * q.rows() * S::DV_PAD;
+    __builtin_memset(scratch.acc + at, 0, size);
+    if (B::sums_values) __builtin_memset(scratch.v_sum + at, 0, size);
+  }
+  for (int r = 0; r < S::QT; r++) scratch.ones[r] = 1;
+}
+
+// One branch of a group. With several slices: slice `slice.index` into its own place in `sums`, or, where the index is
+// their number, all of them from there.
 template <class K, class B, class Args>
-static __attribute__((noinline)) void run_branch(const Args& args, const QueryTile& group, Arena arena, real* total) {
+static __attribute__((noinline)) void run_branch(const Args& args, const QueryTile& group, Arena arena, real* total,
+                                                 Kept& kept, const Slice& slice, real* sums, long sums_of_slice) {
   typedef Shape<B> S;
   static_assert(S::QT == K::QT && S::G == K::G, "branches of one kernel share their query tiles");
   Scratch<B> scratch(arena);
-  pack_all_queries<B>(args, group, scratch);
-  const typename B::Head head = B::head(args, group.b, group.h);
-  for (int r = 0; r < group.rows(); r++) {
-    RowState<B, S::QT>& state = scratch.state[r / S::QT];
-    state.row[r % S::QT] = B::row(head, (int)(group.begin + r));
-    init_row<B>(state, r % S::QT);
+  start_group<B>(args, group, scratch);
+  if (slice.index < slice.count) {
+    if (slice.index > 0)  // the sink is a key of the first slice
+      for (int g = 0; group.part(g, S::QT).rows() > 0; g++)
+        for (int r = 0; r < S::QT; r++) clear_row<B>(scratch.state[g], r);
+    if constexpr (B::passes > 0)
+      for (int g = 0; group.part(g, S::QT).rows() > 0; g++) run_passes<B>(args, group.part(g, S::QT), scratch, g, kept);
+    B::for_each_keyset([&](auto keyset) { run_keyset<B, decltype(keyset)>(args, group, scratch, slice); });
+    if (slice.count > 1) return keep_sums<B>(scratch, group, sums + slice.index * sums_of_slice);
+  } else {
+    for (int g = 0; group.part(g, S::QT).rows() > 0; g++)
+      for (int r = 0; r < S::QT; r++) clear_row<B>(scratch.state[g], r);
+    for (long i = 0; i < slice.count; i++) merge_sums<B>(scratch, group, sums + i * sums_of_slice);
   }
-  __builtin_memset(scratch.acc, 0, sizeof(real) * group.rows() * S::DV_PAD);
-  if (B::sums_values) __builtin_memset(scratch.v_sum, 0, sizeof(real) * group.rows() * S::DV_PAD);
-  for (int r = 0; r < S::QT; r++) scratch.ones[r] = 1;
-
-  B::for_each_keyset([&](auto keyset) { run_keyset<B, decltype(keyset)>(args, group, scratch); });
-
   for (int g = 0; group.part(g, S::QT).rows() > 0; g++)
     finish_tile<K, B>(args, group.part(g, S::QT), scratch, g, total);
 }
@@ -229,19 +247,42 @@ static int run_forward(const Args& args) {
   // Fewer tiles per group when there would be too few tasks to keep all threads busy until the end.
   long per_group = heads * tiles / (4 * (call.threads > 0 ? call.threads : 1));
   per_group = per_group < 1 ? 1 : per_group > K::G ? K::G : per_group;
-  const long groups = (tiles + per_group - 1) / per_group;
+  // Of packed sequences: how many groups, the queries of the largest, where each begins and the last ends.
+  const int32_t* table = K::units(args);
+  const long groups = table ? table[0] : (tiles + per_group - 1) / per_group;
+  const long most_rows = table ? table[1] : call.queries;
+  auto group_of = [&](long i, int b, int h, long count) {
+    const long begin = table ? table[2 + i] : i * per_group * K::QT, stop = begin + per_group * K::QT;
+    const long end = table ? table[3 + i] : stop < call.queries ? stop : (long)call.queries;
+    return QueryTile{b, h, begin, end, (int)count, table || tiles == 1};
+  };
+  const Division division = divide<K>(args, groups, most_rows, group_of);
 
   Arena size = {nullptr, 0};
   size_t largest = 0;
+  long sums_of_slice = 0;
   K::for_each_branch([&](auto branch) {
     size.used = 0;
     Scratch<decltype(branch)> measured(size);
     largest = size.used > largest ? size.used : largest;
+    sums_of_slice += sums_of_row<decltype(branch)> * division.heads * most_rows;
   });
   const size_t total_size = K::branches == 1 ? 0 : sizeof(real) * K::G * K::QT * K::DO + 64;
+  const long units = heads / division.heads * groups;
+  real* sums = nullptr;
+  long* done = nullptr;  // slices of each unit
+  if (division.slices > 1) {
+    sums = (real*)__builtin_malloc(sizeof(real) * units * division.slices * sums_of_slice);
+    done = (long*)__builtin_calloc(units, sizeof(long));
+    if (!sums || !done) {
+      __builtin_free(sums);
+      __builtin_free(done);
+      return 1;
+    }
+  }
 
   int failed = 0;
-  run_tasks(heads * groups, call.threads, [&](auto& team) {
+  run_tasks(units * division.slices, call.threads, [&](auto& team) {
     long task = team.next();
     if (task < 0) return;
     char* allocation = (char*)__builtin_malloc(largest + total_size + 64);
@@ -251,21 +292,41 @@ static int run_forward(const Args& args) {
       return;
     }
     real* total = (real*)(memory + largest);
+    Kept kept = {};
+    auto run = [&](const QueryTile& group, const Slice& slice, real* own) {
+      if (K::branches > 1) __builtin_memset(total, 0, sizeof(real) * K::G * K::QT * K::DO);
+      K::for_each_branch([&](auto branch) {
+        typedef decltype(branch) B;
+        run_branch<K, B>(args, group, Arena{memory, 0}, total, kept, slice, own, sums_of_slice);
+        own += sums_of_row<B> * division.heads * most_rows;
+      });
+    };
     for (; task >= 0; task = team.next()) {
+      const long unit = task / division.slices, many = heads / division.heads;
       // Longest first: with a causal mask the last queries see the most keys.
-      const long i = task / heads, bh = task % heads, begin = (K::descending ? groups - 1 - i : i) * per_group * K::QT;
-      const long end = begin + per_group * K::QT;
-      const QueryTile group = {(int)(bh / call.heads), (int)(bh % call.heads), begin,
-                               end < call.queries ? end : (long)call.queries};
-      if (K::branches > 1) __builtin_memset(total, 0, sizeof(real) * group.rows() * K::DO);
-      K::for_each_branch([&](auto branch) { run_branch<K, decltype(branch)>(args, group, Arena{memory, 0}, total); });
-      if constexpr (K::branches > 1) {
-        const auto out = K::out(args, group.b, group.h);
-        for (int r = 0; r < group.rows(); r++) store_row(out, begin + r, total + r * (long)K::DO, K::DO);
+      const long i = K::descending ? groups - 1 - unit / many : unit / many, bh = unit % many * division.heads;
+      const QueryTile group = group_of(i, (int)(bh / call.heads), (int)(bh % call.heads), division.heads);
+      real* own = sums + unit * division.slices * sums_of_slice;
+      run(group, {task % division.slices, division.slices}, own);
+      if (division.slices > 1) {
+        // Whoever finishes the last slice merges them all, in their order.
+        if (__atomic_add_fetch(&done[unit], 1, __ATOMIC_ACQ_REL) < division.slices) continue;
+        run(group, {division.slices, division.slices}, own);
       }
+      if constexpr (K::branches > 1)
+        for (int g = 0; group.part(g, K::QT).rows() > 0; g++) {
+          const QueryTile q = group.part(g, K::QT);
+          const auto out = K::out(args, q.b, q.h);
+          for (int r = 0; r < q.rows(); r++)
+            store_row(out, q.begin + r, total + (g * K::QT + r) * (long)K::DO, K::DO);
+        }
     }
+    if (kept.failed) failed = 1;
+    __builtin_free(kept.scores);
     __builtin_free(allocation);
   });
+  __builtin_free(sums);
+  __builtin_free(done);
   return failed;
 }
 

@@ -29,6 +29,7 @@ ATTNGEN_BY_SCALAR(floor) ATTNGEN_BY_SCALAR(ceil)
 ATTNGEN_INLINE real round(real x) { return ATTNGEN_SCALAR(rint)(x); }
 ATTNGEN_INLINE real abs(real x) { return ATTNGEN_SCALAR(fabs)(x); }
 ATTNGEN_INLINE real pow(real x, real y) { return ATTNGEN_SCALAR(pow)(x, y); }
+ATTNGEN_INLINE real exp_nonpositive(real x) { return exp(x); }
 ATTNGEN_INLINE real rsqrt(real x) { return 1 / sqrt(x); }
 ATTNGEN_INLINE real sign(real x) { return (real)((x > 0) - (x < 0)); }  // 0 for NaN, as torch
 ATTNGEN_INLINE real relu(real x) { return x < 0 ? 0 : x; }
@@ -101,12 +102,14 @@ ATTNGEN_INLINE vf floor_div(vf a, vf b) { return floor(a / b); }
 ATTNGEN_BY_LANES(exp) ATTNGEN_BY_LANES(exp2) ATTNGEN_BY_LANES(expm1)
 ATTNGEN_BY_LANES(log) ATTNGEN_BY_LANES(log2) ATTNGEN_BY_LANES(log1p)
 ATTNGEN_BY_LANES(tanh) ATTNGEN_BY_LANES(erf)
+ATTNGEN_INLINE vf exp_nonpositive(vf x) { return exp(x); }
 ATTNGEN_INLINE vf sigmoid(vf x) { return 1.0 / (1.0 + exp(-x)); }
 ATTNGEN_INLINE vf softplus(vf x) { return raw_max(vf{}, x) + log1p(exp(-abs(x))); }
 #else
 
 // 2^(n + f) for an integral n and |f| <= 1/2. The scale is applied in two halves, so that results between the
-// smallest normal number and 0, or near the largest, are right.
+// smallest normal number and 0, or near the largest, are right; at 2^-151 and below the second half is 0, since a
+// product that rounds to 0 takes many times as long.
 ATTNGEN_INLINE vf exp2_of_parts(vf n, vf f) {
   vf p = fma(f, splat(0x1.41fbbcp-13f), splat(0x1.5f3e54p-10f));
   p = fma(p, f, splat(0x1.3b2d4cp-7f));
@@ -115,7 +118,7 @@ ATTNGEN_INLINE vf exp2_of_parts(vf n, vf f) {
   p = fma(p, f, splat(0x1.62e430p-1f));
   p = fma(p, f, splat(1.0f));
   vi e = to_int(n), half = e >> 1;
-  return p * from_bits((half + 127) << 23) * from_bits((e - half + 127) << 23);
+  return p * from_bits((half + 127) << 23) * from_bits((e - half + 127) << 23 & vi(e > -151));
 }
 ATTNGEN_INLINE vf exp2(vf x) {
   x = raw_min(splat(129.0f), raw_max(splat(-151.0f), x));
@@ -128,6 +131,18 @@ ATTNGEN_INLINE vf exp(vf x) {
   vf n = round(x * LOG2E_F);
   vf r = fma(n, splat(-LN2_LOW), fma(n, splat(-LN2_HIGH), x));
   return exp2_of_parts(n, r * LOG2E_F);
+}
+// exp(x) for x <= 0: one scale is enough, since results below the smallest normal number are 0.
+ATTNGEN_INLINE vf exp_nonpositive(vf x) {
+  x = raw_max(splat(-88.0f), x);
+  vf n = round(x * LOG2E_F);
+  vf r = fma(n, splat(-LN2_LOW), fma(n, splat(-LN2_HIGH), x)) * LOG2E_F;
+  vf p = fma(r, splat(0x1.5bba14p-10f), splat(0x1.3cea88p-7f));
+  p = fma(p, r, splat(0x1.c6b752p-5f));
+  p = fma(p, r, splat(0x1.ebf9bcp-3f));
+  p = fma(p, r, splat(0x1.62e42ap-1f));
+  p = fma(p, r, splat(1.0f));
+  return p * from_bits((to_int(n) + 127) << 23);
 }
 ATTNGEN_INLINE vf expm1(vf x) {
   vf p = fma(x, splat(1 / 5040.0f), splat(1 / 720.0f));
@@ -187,28 +202,39 @@ ATTNGEN_INLINE vf tanh(vf x) {
   return select(vb(a < 0.625f), fma(p * z, x, x), copy_sign((1.0f - t) / (1.0f + t), x));
 }
 ATTNGEN_INLINE vf sigmoid(vf x) {
-  vf t = exp(-abs(x));
+  vf t = exp_nonpositive(-abs(x));
   return select(vb(x < 0.0f), t, splat(1.0f)) / (1.0f + t);
 }
-ATTNGEN_INLINE vf softplus(vf x) { return raw_max(vf{}, x) + log1p(exp(-abs(x))); }
+// max(x, 0) + log(1 + t), t = exp(-|x|) in (0, 1]: there log(1 + t) / t is a polynomial, relative error 3e-8.
+ATTNGEN_INLINE vf softplus(vf x) {
+  vf t = exp_nonpositive(-abs(x));
+  vf p = fma(t, splat(0x1.56ee12p-8f), splat(-0x1.e369fep-6f));
+  p = fma(p, t, splat(0x1.4069e4p-4f));
+  p = fma(p, t, splat(-0x1.17d2c8p-3f));
+  p = fma(p, t, splat(0x1.874a84p-3f));
+  p = fma(p, t, splat(-0x1.fcc8c8p-3f));
+  p = fma(p, t, splat(0x1.553004p-2f));
+  p = fma(p, t, splat(-0x1.fffeacp-2f));
+  p = fma(p, t, splat(0x1.fffffep-1f));
+  return fma(p, t, raw_max(vf{}, x));
+}
 // Two polynomials after N. Juffa, error below 1 ulp.
 ATTNGEN_INLINE vf erf(vf x) {
-  vf t = abs(x), s = x * x;
+  vf t = raw_min(splat(4.0f), abs(x)), s = x * x;  // NaN stays; beyond 4 it is 1
   vf r = fma(splat(-1.72853470e-5f), t, splat(3.83197126e-4f));
   vf u = fma(splat(-3.88396438e-3f), t, splat(2.42546219e-2f));
-  r = fma(r, s, u);
+  r = fma(r, t * t, u);
   r = fma(r, t, splat(-1.06777877e-1f));
   r = fma(r, t, splat(-6.34846687e-1f));
   r = fma(r, t, splat(-1.28717512e-1f));
   r = fma(r, t, -t);
-  vf large = copy_sign(1.0f - exp(select(vb(t < 10.0f), r, splat(-100.0f))), x);
+  vf large = copy_sign(1.0f - exp_nonpositive(r), x);
   vf p = fma(splat(-5.96761703e-4f), s, splat(4.99119423e-3f));
   p = fma(p, s, splat(-2.67681349e-2f));
   p = fma(p, s, splat(1.12819925e-1f));
   p = fma(p, s, splat(-3.76125336e-1f));
   p = fma(p, s, splat(1.28379166e-1f));
-  vf y = select(vb(t > 0.927734375f), large, fma(p, x, x));
-  return select(vb(x == x), y, x);
+  return select(vb(t > 0.927734375f), large, fma(p, x, x));
 }
 #endif
 

@@ -6,12 +6,13 @@
 //   values   [panel of columns][word of keys][column]   columns beyond Dv are zero
 #pragma once
 #include "gemm.h"
+#include "pages.h"
 
 namespace attngen {
 
 // The word that holds channels (d, d + 1, ...) of token i, or tokens (i, i + 1, ...) of channel d.
-template <class T>
-ATTNGEN_INLINE real channel_word(NumberWords, Rows<const T> x, long i, long d, long) {
+template <class R>
+ATTNGEN_INLINE real channel_word(NumberWords, const R& x, long i, long d, long) {
   return widen(x.at(i, d));
 }
 template <class T>
@@ -19,7 +20,8 @@ ATTNGEN_INLINE vf load_channel_words(NumberWords, const T* p) {
   return load(p);
 }
 #if defined(ATTNGEN_BF16_DOT)
-ATTNGEN_INLINE uint32_t channel_word(PairWords, Rows<const bf16> x, long i, long d, long channels) {
+template <class R>
+ATTNGEN_INLINE uint32_t channel_word(PairWords, const R& x, long i, long d, long channels) {
   uint32_t high = d + 1 < channels ? x.at(i, d + 1).bits : 0;
   return x.at(i, d).bits | high << 16;
 }
@@ -44,19 +46,20 @@ static inline void pack_queries(Rows<const T> q, long first, int rows, typename 
 }
 
 // Packs keys [begin, end) of the block that starts at key `first`; those from `present` on do not exist.
-template <class Words, class T, int D, int NV>
-static inline void pack_keys(Rows<const T> k, long first, int begin, int end, int present, typename Words::word* out) {
+template <class Words, class T, int D, int NV, class R>
+static inline void pack_keys(const R& k, long first, int begin, int end, int present, typename Words::word* out) {
   constexpr int DW = (D + Words::per_word - 1) / Words::per_word, WIDTH = NV * W;
   const bool dense = k.channel == 1 && DW >= W && D % Words::per_word == 0;
   for (int j = begin; j < end; j += W) {
     typename Words::word* to = out + (j / WIDTH) * (DW * WIDTH) + j % WIDTH;
-    if (dense) {
+    if (dense && evenly_spaced(k, first + j, W)) {
+      const Rows<const T> run = j < present ? run_from(k, first + j) : Rows<const T>{};
       for (int d = 0; d < DW; d += W) {
         int at = d + W <= DW ? d : DW - W;
         vf block[W];
 #pragma GCC unroll 16
         for (int i = 0; i < W; i++)
-          block[i] = j + i < present ? load_channel_words(Words(), &k.at(first + j + i, at * Words::per_word)) : vf{};
+          block[i] = j + i < present ? load_channel_words(Words(), &run.at(i, at * Words::per_word)) : vf{};
         transpose(block);
 #pragma GCC unroll 16
         for (int i = 0; i < W; i++) store((real*)(to + (at + i) * WIDTH), block[i]);
@@ -71,20 +74,20 @@ static inline void pack_keys(Rows<const T> k, long first, int begin, int end, in
 }
 
 // One token's channels side by side: where they are, or copied to `copy` when they are strided.
-template <class T>
-static __attribute__((noinline)) const T* copy_channels(Rows<const T> x, long i, int channels, T* copy) {
+template <class T, class R>
+static __attribute__((noinline)) const T* copy_channels(const R& x, long i, int channels, T* copy) {
   for (int d = 0; d < channels; d++) copy[d] = x.at(i, d);
   return copy;
 }
-template <class T>
-ATTNGEN_INLINE const T* contiguous_channels(Rows<const T> x, long i, int channels, T* copy) {
+template <class T, class R>
+ATTNGEN_INLINE const T* contiguous_channels(const R& x, long i, int channels, T* copy) {
   return x.channel == 1 ? &x.at(i, 0) : copy_channels(x, i, channels, copy);
 }
 
 // One word row of values: tokens (i, i + 1, ...), all columns, panel by panel. `sum` becomes NaN when one of them is
 // not finite.
-template <class T, int DV, class Store>
-ATTNGEN_INLINE void pack_value_row(NumberWords, Rows<const T> v, long i, long tokens, vf& sum, Store store_word) {
+template <class T, int DV, class R, class Store>
+ATTNGEN_INLINE void pack_value_row(NumberWords, const R& v, long i, long tokens, vf& sum, Store store_word) {
   T copy[DV];
   if (tokens <= 0) {
     for (int d = 0; d < DV; d += W) store_word(d, vf{});
@@ -98,8 +101,8 @@ ATTNGEN_INLINE void pack_value_row(NumberWords, Rows<const T> v, long i, long to
   }
 }
 #if defined(ATTNGEN_BF16_DOT)
-template <class T, int DV, class Store>
-ATTNGEN_INLINE void pack_value_row(PairWords, Rows<const bf16> v, long i, long tokens, vf& sum, Store store_word) {
+template <class T, int DV, class R, class Store>
+ATTNGEN_INLINE void pack_value_row(PairWords, const R& v, long i, long tokens, vf& sum, Store store_word) {
   static const bf16 zeros[DV] = {};
   bf16 copy[2][DV];
   const bf16* even = tokens > 0 ? contiguous_channels(v, i, DV, copy[0]) : zeros;
@@ -115,8 +118,8 @@ ATTNGEN_INLINE void pack_value_row(PairWords, Rows<const bf16> v, long i, long t
 
 // Packs values [begin, end) of the block that starts at key `first`. Bit i of the result tells that the keys
 // STEP * i ... STEP * (i + 1) - 1 hold a value that is not finite.
-template <class Words, class T, int DV, int NV, int KT, int STEP>
-static inline uint64_t pack_values(Rows<const T> v, long first, int begin, int end, int present,
+template <class Words, class T, int DV, int NV, int KT, int STEP, class R>
+static inline uint64_t pack_values(const R& v, long first, int begin, int end, int present,
                                    typename Words::word* out) {
   static_assert(KT <= 64 * STEP, "one bit per step");
   typedef Panels<(DV + W - 1) / W, NV> P;

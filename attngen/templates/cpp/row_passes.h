@@ -2,7 +2,7 @@
 // the row maximum (first pass), then weights and row mass (second pass). The tile stays in the L1 cache; weights
 // overwrite scores.
 #pragma once
-#include "simd.h"
+#include "random.h"
 
 namespace attngen {
 
@@ -18,6 +18,7 @@ struct RowState {
   typename B::Row row[QT];
   real anchor[QT], offset[QT], slope[QT], factor[QT];
   vf mass[QT], count[QT];  // partial sums per lane
+  double before[QT];       // of a scan: the sum of what was kept of the keys visited so far
 };
 
 constexpr real LARGEST = sizeof(real) == 4 ? (real)3.40282347e38 : (real)1.7976931348623157e308;
@@ -50,6 +51,8 @@ ATTNGEN_INLINE vf core_score(const typename B::Row& row, const Keys& keys, real*
   for (int i = 0; i < B::dots; i++) s[i] = load(scores[i] + at);
   vf core = s[0];
   if constexpr (!KS::score_trivial) core = KS::score(row, keys, s);
+  // Products of finite numbers may overflow; differences from a maximum of infinity must not be NaN.
+  if constexpr (B::passes > 0) core = raw_min(splat(LARGEST), core);
   if constexpr (PARTIAL) core = select(keys.live, core, splat(-INF));
   return core;
 }
@@ -104,53 +107,93 @@ ATTNGEN_INLINE void store_weights(NumberWords, real* row, int j, vf p) { store(r
 ATTNGEN_INLINE void store_weights(PairWords, real* row, int j, vf p) { store((bf16*)row + j, p); }
 #endif
 
+// For each lane, the sum of x over the keys of the vector that are visited before it.
+template <bool DESCENDS>
+ATTNGEN_INLINE vf sum_before(vf x) {
+  x = shift_lanes<1>(DESCENDS ? reverse(x) : x);
+  x += shift_lanes<1>(x);
+  x += shift_lanes<2>(x);
+  if constexpr (W > 4) x += shift_lanes<4>(x);
+  if constexpr (W > 8) x += shift_lanes<8>(x);
+  return DESCENDS ? reverse(x) : x;
+}
+
+constexpr real FADED = sizeof(real) == 4 ? -104 : -746;  // exp of anything below is 0
+
+// Whether no key that is still to come has a weight in any of the rows.
+template <class B, int QT>
+static inline bool has_faded(const RowState<B, QT>& state, int rows) {
+  for (int r = 0; r < rows; r++)
+    if (!(state.before[r] < FADED)) return false;
+  return true;
+}
+
 // Second pass (the only one without an anchor) over one row: weights, row mass, count of keys. With `visible`, 0 / 1
-// weights for the sum of the visible values are stored there.
+// weights for the sum of the visible values are stored there. Tells which lanes had a weight.
 template <bool PARTIAL, bool HUGE, class B, class KS, class Words, int QT, int KT>
-ATTNGEN_INLINE void weigh_row(RowState<B, QT>& state, int r, real* const* scores, const TileKeys& t, real* visible) {
-  const typename B::Row& row = state.row[r];
+ATTNGEN_INLINE vb weigh_row(RowState<B, QT>& state, int r, real* const* scores, const TileKeys& t, real* visible) {
+  const typename B::Row row = state.row[r];  // a copy: stores to the tile cannot alias it
+  RandomBlock random;
   real* s = scores[0] + (long)r * KT;
   vf mass = {}, count = {};
   const real anchor = state.anchor[r] == -INF ? 0 : state.anchor[r];
   const vf slope = splat(state.slope[r]), offset = splat(state.offset[r]);
-  for (int j = t.begin; j < t.end; j += W) {
-    vf core, p;
+  vb weighs = {};
+  double carried = state.before[r];  // sums of thousands of terms, of which differences from 0 matter
+  for (int i = t.begin; i < t.end; i += W) {
+    const int j = B::descends ? t.begin + t.end - W - i : i;
+    vf core, p, before = {};
     Keys keys;
     if constexpr (!B::anchored || KS::weighted) keys = keys_at<PARTIAL, KS>(row, t, j);
+    keys.random = &random;
     if constexpr (B::anchored)
       core = load(s + j);
     else
       core = core_score<PARTIAL, B, KS>(row, keys, scores, (long)r * KT + j);
     const vb live = vb(core != -INF);  // masked, or absent because the score program says so
+    if constexpr (B::scans) {
+      const vf kept = select(live, B::keep(row, core), vf{});
+      before = (real)carried + sum_before<B::descends>(kept);
+      carried += (double)reduce_add(kept);
+    }
     if constexpr (B::affine_exp2) {
       vf x = HUGE ? (core - anchor) * slope - (real)(B::adjust * LOG2E) : fma(core, slope, -offset);
       p = exp2_nonpositive(x);
       mass += p;
     } else {
-      p = select(live, B::phi(row, core, anchor), vf{});
+      if (B::scans && all(vb(before < FADED)))
+        p = vf{};
+      else
+        p = select(live, B::phi(row, core, anchor, before), vf{});
       if constexpr (B::has_mass) mass += B::psi_is_phi ? p : select(live, B::psi(row, core, anchor), vf{});
     }
     if constexpr (B::counts) count += select(live, splat((real)1), vf{});
     if constexpr (B::sums_values) store_weights(Words(), visible + (long)r * KT, j, select(live, splat((real)1), vf{}));
     if constexpr (KS::weighted) p = select(vb(p == 0), p, p * KS::weight(row, keys));
+    if constexpr (B::sparse) weighs |= vb(p != 0);
     store_weights(Words(), s, j, p);
   }
   if constexpr (B::has_mass)
     state.mass[r] = B::anchored ? state.mass[r] * state.factor[r] + mass : state.mass[r] + mass;
   if constexpr (B::counts) state.count[r] += count;
+  if constexpr (B::scans) state.before[r] = carried;
+  return weighs;
 }
 
+// Whether some key of the tile has a weight in some row; true unless weights of 0 are common.
 template <bool PARTIAL, class B, class KS, class Words, int QT, int KT>
-static inline void weight_pass(RowState<B, QT>& state, int rows, real* const* scores, const TileKeys& t,
+static inline bool weight_pass(RowState<B, QT>& state, int rows, real* const* scores, const TileKeys& t,
                                real* visible) {
+  vb weighs = {};
   for (int r = 0; r < rows; r++) {
     if constexpr (B::affine_exp2)
       if (__builtin_expect(is_huge(state.offset[r]), 0)) {
-        weigh_row<PARTIAL, true, B, KS, Words, QT, KT>(state, r, scores, t, visible);
+        weighs |= weigh_row<PARTIAL, true, B, KS, Words, QT, KT>(state, r, scores, t, visible);
         continue;
       }
-    weigh_row<PARTIAL, false, B, KS, Words, QT, KT>(state, r, scores, t, visible);
+    weighs |= weigh_row<PARTIAL, false, B, KS, Words, QT, KT>(state, r, scores, t, visible);
   }
+  return !B::sparse || any(weighs);
 }
 
 }  // namespace attngen

@@ -70,11 +70,13 @@ ATTNGEN_INLINE void store_first(T* p, vf x, long n) {
 
 // The W keys that one vector covers. `index` are their positions; lane i exists when i < count; `live` lanes are
 // visible to the row at hand (tensors are looked up only where this holds).
+struct RandomBlock;
 struct Keys {
   vi index;
   long first;
   long count;
   vb live;
+  RandomBlock* random = nullptr;  // numbers that the vectors of a row share
 };
 
 // Element first + lane of a tensor whose index moves with the key, at any stride: contiguous loads where possible.

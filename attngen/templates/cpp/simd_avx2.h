@@ -54,6 +54,12 @@ ATTNGEN_INLINE float reduce_add(vf x) {
   y = _mm_add_ps(y, _mm_movehl_ps(y, y));
   return _mm_cvtss_f32(_mm_add_ss(y, _mm_shuffle_ps(y, y, 1)));
 }
+// Lane i becomes lane i - N; the first N lanes become 0.
+template <int N>
+ATTNGEN_INLINE vf shift_lanes(vf x) {
+  const vi from = iota() - N;
+  return select(vb(from < 0), vf{}, vf(_mm256_permutevar8x32_ps(__m256(x), __m256i(from))));
+}
 ATTNGEN_INLINE vf reverse(vf x) {
   return vf(_mm256_permutevar8x32_ps(__m256(x), _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0)));
 }

@@ -47,6 +47,12 @@ ATTNGEN_INLINE vf to_real(vi x) { return vf(_mm512_cvtepi32_ps(__m512i(x))); }
 ATTNGEN_INLINE float lane0(vf x) { return x[0]; }
 ATTNGEN_INLINE float reduce_max(vf x) { return _mm512_reduce_max_ps(__m512(x)); }
 ATTNGEN_INLINE float reduce_add(vf x) { return _mm512_reduce_add_ps(__m512(x)); }
+// Lane i becomes lane i - N; the first N lanes become 0.
+template <int N>
+ATTNGEN_INLINE vf shift_lanes(vf x) {
+  const vi from = iota() - N;
+  return select(vb(from < 0), vf{}, vf(_mm512_permutexvar_ps(__m512i(from), __m512(x))));
+}
 ATTNGEN_INLINE vf reverse(vf x) { return vf(_mm512_permutexvar_ps(__m512i(15 - iota()), __m512(x))); }
 
 // W consecutive elements of any storage type.

@@ -96,6 +96,13 @@ ATTNGEN_INLINE real reduce_max(vf x) {
   return y;
 }
 ATTNGEN_INLINE real reduce_add(vf x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+// Lane i becomes lane i - N; the first N lanes become 0.
+template <int N>
+ATTNGEN_INLINE vf shift_lanes(vf x) {
+  vf y = {};
+  for (int i = N; i < W; i++) y[i] = x[i - N];
+  return y;
+}
 ATTNGEN_INLINE vf reverse(vf x) { return vf{x[3], x[2], x[1], x[0]}; }
 
 // W consecutive elements of any storage type.

@@ -4,6 +4,7 @@
 #pragma once
 
 extern "C" void GOMP_parallel(void (*)(void*), void*, unsigned, unsigned) __attribute__((weak));
+extern "C" int sched_yield(void);
 
 namespace attngen {
 

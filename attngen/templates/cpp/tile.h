@@ -16,7 +16,6 @@ struct Shape {
   static constexpr int PANEL = tile::QK_NV * W;  // keys in one packed panel
   static constexpr int DV_PAD = (B::DV + W - 1) / W * W;
   static_assert(KT % PANEL == 0, "a key tile is a whole number of panels");
-  typedef Rows<const typename B::element> ElementRows;
   static constexpr long words(int channels) { return (channels + Words::per_word - 1) / Words::per_word; }
 };
 
@@ -54,16 +53,16 @@ struct Scratch {
   }
 };
 
-// Scores of one tile for every dot: each panel of keys against all rows.
+// Scores of one tile for every dot: each panel of keys against `rows` rows, from row `first` of the group on.
 template <class B, int I = 0>
-static inline void score_product(const Scratch<B>& scratch, int g, int rows, const TileKeys& t) {
+static inline void score_product(const Scratch<B>& scratch, int first, int rows, const TileKeys& t) {
   typedef Shape<B> S;
   constexpr long DW = S::words(B::D(I));
-  const typename S::word* q = scratch.q[I] + g * S::QT * DW;
+  const typename S::word* q = scratch.q[I] + first * DW;
   for (int j = t.begin; j < t.end; j += S::PANEL)
     panel_product<typename S::Words, S::tile::QK_MR, S::tile::QK_NV, false>(
         q, DW, scratch.k[I] + j * DW, scratch.scores[I] + j, S::KT, nullptr, DW, rows);
-  if constexpr (I + 1 < B::dots) score_product<B, I + 1>(scratch, g, rows, t);
+  if constexpr (I + 1 < B::dots) score_product<B, I + 1>(scratch, first, rows, t);
 }
 
 // acc = acc * factor + P V, panel of columns by panel of columns.
@@ -89,17 +88,16 @@ static inline void value_product(const Scratch<B>& scratch, const real* weights,
 }
 
 // The same when a value of the block is not finite: 0 * inf must not turn an absent key into NaN.
-template <class B>
-static __attribute__((noinline)) void careful_value_product(typename Shape<B>::ElementRows v, const real* weights,
-                                                            real* acc, const real* factor, int rows,
-                                                            const TileKeys& t) {
+template <class B, class Words = typename Shape<B>::Words, class R>
+static __attribute__((noinline)) void careful_value_product(const R& v, const real* weights, real* acc,
+                                                            const real* factor, int rows, const TileKeys& t) {
   typedef Shape<B> S;
   for (int r = 0; r < rows; r++) {
     real* to = acc + (long)r * S::DV_PAD;
     for (int d = 0; d < B::DV; d++) to[d] *= factor[r];
     for (int j = t.begin; j < t.end && j < t.present; j++) {
       real p;
-      if constexpr (S::Words::per_word == 2)
+      if constexpr (Words::per_word == 2)
         p = widen(((const bf16*)(weights + (long)r * S::KT))[j]);
       else
         p = weights[(long)r * S::KT + j];
@@ -109,15 +107,27 @@ static __attribute__((noinline)) void careful_value_product(typename Shape<B>::E
   }
 }
 
+// The sum of the values where every row sees every key: one sum for all rows.
+template <class B, class R>
+static __attribute__((noinline)) void add_value_sum(const R& v, real* sum, int rows, const TileKeys& t) {
+  typedef Shape<B> S;
+  real total[S::DV_PAD] = {};
+  for (int j = t.begin; j < t.end; j++)
+    for (int d = 0; d < B::DV; d++) total[d] += widen(v.at(t.first + j, d));
+  for (int r = 0; r < rows; r++)
+    for (int d = 0; d < S::DV_PAD; d += W) store(sum + r * S::DV_PAD + d, load(sum + r * S::DV_PAD + d) + load(total + d));
+}
+
 // One query tile meets one packed key tile.
-template <bool PARTIAL, class B, class KS>
+template <bool PARTIAL, class B, class KS, class R>
 static __attribute__((noinline)) void tile_step(const Scratch<B>& scratch, int g, int rows, const TileKeys& t,
-                                                bool finite, typename Shape<B>::ElementRows v) {
+                                                bool finite, const R& v) {
   typedef Shape<B> S;
   RowState<B, S::QT>& state = scratch.state[g];
-  score_product<B>(scratch, g, rows, t);
+  score_product<B>(scratch, g * S::QT, rows, t);
   if constexpr (B::anchored) anchor_pass<PARTIAL, B, KS, S::QT, S::KT>(state, rows, scratch.scores, t);
-  weight_pass<PARTIAL, B, KS, typename S::Words, S::QT, S::KT>(state, rows, scratch.scores, t, scratch.visible);
+  if (!weight_pass<PARTIAL, B, KS, typename S::Words, S::QT, S::KT>(state, rows, scratch.scores, t, scratch.visible))
+    return;
 
   const real* factor = B::anchored ? state.factor : scratch.ones;
   real* acc = scratch.acc + (long)g * S::QT * S::DV_PAD;
@@ -127,7 +137,9 @@ static __attribute__((noinline)) void tile_step(const Scratch<B>& scratch, int g
     careful_value_product<B>(v, scratch.scores[0], acc, factor, rows, t);
   if constexpr (B::sums_values) {
     real* sum = scratch.v_sum + (long)g * S::QT * S::DV_PAD;
-    if (__builtin_expect(finite, 1))
+    if constexpr (!PARTIAL && KS::score_trivial)
+      add_value_sum<B>(v, sum, rows, t);
+    else if (__builtin_expect(finite, 1))
       value_product<B>(scratch, scratch.visible, sum, scratch.ones, rows, t);
     else
       careful_value_product<B>(v, scratch.visible, sum, scratch.ones, rows, t);

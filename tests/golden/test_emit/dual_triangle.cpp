@@ -5,6 +5,7 @@ struct Args {
   const void* v_data;
   void* out_data;
   void* lse_data;
+  void* rows_data;
   int64_t q_size[4], q_stride[4];
   int64_t k_size[4], k_stride[4];
   int64_t v_size[4], v_stride[4];
@@ -18,19 +19,20 @@ struct Tile {
 struct Row0 {
   const Args* args;
   int b, h, q;
+  real pass_m[1], pass_r[1];
   int64_t r0_0;
   real r0_1;
 };
 struct KeySet0_0 {
   static constexpr bool mask_trivial = false, score_trivial = true, weighted = false;
   static long length(const Args& a, int b, int h) { return a.v_size[2]; }
-  template <int I> static Rows<const float> k(const Args& a, int b, int h) {
+  template <int I> static auto k(const Args& a, int b, int h) {
     {
     const float* data = (const float*)a.k_data + 0 * a.k_stride[3];
     return rows_of<const float>(Tensor{data, {a.k_stride[0], a.k_stride[1], a.k_stride[2], a.k_stride[3]}}, b, h * a.k_size[1] / a.call.heads);
     }
   }
-  static Rows<const float> v(const Args& a, int b, int h) {
+  static auto v(const Args& a, int b, int h) {
     const float* data = (const float*)a.v_data + 0 * a.v_stride[3];
     return rows_of<const float>(Tensor{data, {a.v_stride[0], a.v_stride[1], a.v_stride[2], a.v_stride[3]}}, b, h * a.v_size[1] / a.call.heads);
   }
@@ -76,13 +78,17 @@ struct Branch0 {
   static constexpr bool has_mass = true, psi_is_phi = true, counts = false;
   static constexpr bool sums_values = false, has_sink = false, gives_lse = true;
   static constexpr real adjust = 0.0;
+  static constexpr int passes = 0, saved_offset = 0;
+  static constexpr bool scans = false, descends = false, fades = false, sparse = false;
+  static constexpr bool saves_acc = true, saves_vsum = false;
   struct Head {
     const Args* args;
     int b, h;
   };
   typedef Row0 Row;
   static Head head(const Args& a, int b, int h) { return {&a, b, h}; }
-  static Row row(const Head& head, int q_) {
+  static Row row(const Head& head, int q) { return row_of(head, q, 0); }
+  static Row row_of(const Head& head, int q_, int64_t visible) {
     const Args& a = *head.args;
     const int64_t b = head.b, h = head.h, q = q_;
     Row row;
@@ -103,20 +109,27 @@ struct Branch0 {
     }
   }
   template <class F> static void for_each_keyset(F&& f) { f(KeySet0_0{}); }
+  template <class F> static void for_each_pass(F&& f) { (void)f; }
   static real alpha(const Row& row) {
     return row.r0_1;
   }
   static real sink(const Row& row) {
     return 0;
   }
+  static real sink_anchor(const Row& row) {
+    return 0;
+  }
+  static real sink_term(const Row& row, real m) {
+    return 0;
+  }
   static vf anchor(const Row& row, vf s) {
     return s;
   }
-  static real anchor(const Row& row, real s) {
-    return s;
-  }
   static real shift(real from, real to) { return exp(real(1.0) * (from - to)); }
-  static vf phi(const Row& row, vf s, real m) {
+  static vf keep(const Row& row, vf s) {
+    return vf{};
+  }
+  static vf phi(const Row& row, vf s, real m, vf before = vf{}) {
     const real t0 = (m + adjust);
     const vf t1 = (s - splat(real(t0)));
     const vf t2 = exp(t1);
@@ -126,12 +139,6 @@ struct Branch0 {
     const real t0 = (m + adjust);
     const vf t1 = (s - splat(real(t0)));
     const vf t2 = exp(t1);
-    return t2;
-  }
-  static real psi(const Row& row, real s, real m) {
-    const real t0 = (m + adjust);
-    const real t1 = (s - t0);
-    const real t2 = exp(t1);
     return t2;
   }
   static vf finalize(const Row& row, vf acc, const RowTotals& totals, vf vsum, int dim) {
@@ -149,19 +156,20 @@ struct Branch0 {
 struct Row1 {
   const Args* args;
   int b, h, q;
+  real pass_m[1], pass_r[1];
   int64_t r0_0;
   real r0_1;
 };
 struct KeySet1_0 {
   static constexpr bool mask_trivial = false, score_trivial = true, weighted = false;
   static long length(const Args& a, int b, int h) { return a.v_size[2]; }
-  template <int I> static Rows<const float> k(const Args& a, int b, int h) {
+  template <int I> static auto k(const Args& a, int b, int h) {
     {
     const float* data = (const float*)a.k_data + 32 * a.k_stride[3];
     return rows_of<const float>(Tensor{data, {a.k_stride[0], a.k_stride[1], a.k_stride[2], a.k_stride[3]}}, b, h * a.k_size[1] / a.call.heads);
     }
   }
-  static Rows<const float> v(const Args& a, int b, int h) {
+  static auto v(const Args& a, int b, int h) {
     const float* data = (const float*)a.v_data + 32 * a.v_stride[3];
     return rows_of<const float>(Tensor{data, {a.v_stride[0], a.v_stride[1], a.v_stride[2], a.v_stride[3]}}, b, h * a.v_size[1] / a.call.heads);
   }
@@ -199,13 +207,17 @@ struct Branch1 {
   static constexpr bool has_mass = true, psi_is_phi = true, counts = false;
   static constexpr bool sums_values = false, has_sink = false, gives_lse = true;
   static constexpr real adjust = 0.0;
+  static constexpr int passes = 0, saved_offset = 36;
+  static constexpr bool scans = false, descends = false, fades = false, sparse = false;
+  static constexpr bool saves_acc = true, saves_vsum = false;
   struct Head {
     const Args* args;
     int b, h;
   };
   typedef Row1 Row;
   static Head head(const Args& a, int b, int h) { return {&a, b, h}; }
-  static Row row(const Head& head, int q_) {
+  static Row row(const Head& head, int q) { return row_of(head, q, 0); }
+  static Row row_of(const Head& head, int q_, int64_t visible) {
     const Args& a = *head.args;
     const int64_t b = head.b, h = head.h, q = q_;
     Row row;
@@ -226,20 +238,27 @@ struct Branch1 {
     }
   }
   template <class F> static void for_each_keyset(F&& f) { f(KeySet1_0{}); }
+  template <class F> static void for_each_pass(F&& f) { (void)f; }
   static real alpha(const Row& row) {
     return row.r0_1;
   }
   static real sink(const Row& row) {
     return 0;
   }
+  static real sink_anchor(const Row& row) {
+    return 0;
+  }
+  static real sink_term(const Row& row, real m) {
+    return 0;
+  }
   static vf anchor(const Row& row, vf s) {
     return s;
   }
-  static real anchor(const Row& row, real s) {
-    return s;
-  }
   static real shift(real from, real to) { return exp(real(1.0) * (from - to)); }
-  static vf phi(const Row& row, vf s, real m) {
+  static vf keep(const Row& row, vf s) {
+    return vf{};
+  }
+  static vf phi(const Row& row, vf s, real m, vf before = vf{}) {
     const real t0 = (m + adjust);
     const vf t1 = (s - splat(real(t0)));
     const vf t2 = exp(t1);
@@ -249,12 +268,6 @@ struct Branch1 {
     const real t0 = (m + adjust);
     const vf t1 = (s - splat(real(t0)));
     const vf t2 = exp(t1);
-    return t2;
-  }
-  static real psi(const Row& row, real s, real m) {
-    const real t0 = (m + adjust);
-    const real t1 = (s - t0);
-    const real t2 = exp(t1);
     return t2;
   }
   static vf finalize(const Row& row, vf acc, const RowTotals& totals, vf vsum, int dim) {
@@ -271,13 +284,19 @@ struct Branch1 {
 
 struct Kernel {
   static constexpr int QT = Tile::QT, G = Tile::G, branches = 2, DO = 64;
+  static constexpr int saved_columns = 72;
   static constexpr bool wants_lse = false, descending = true;
+  static const int32_t* units(const Args& a) { return nullptr; }
   template <class F> static void for_each_branch(F&& f) { f(Branch0{}); f(Branch1{}); }
   static Rows<float> out(const Args& a, int b, int h) {
     return {(float*)a.out_data + b * a.out_stride[0] + h * a.out_stride[1], (long)a.out_stride[2], (long)a.out_stride[3]};
   }
   static Rows<real> lse(const Args& a, int b, int h) {
     return {(real*)a.lse_data + (b * a.call.heads + h) * a.call.queries, 1, 1};
+  }
+  static Rows<real> saved(const Args& a, int b, int h) {
+    real* rows = (real*)a.rows_data;
+    return {rows ? rows + (b * a.call.heads + h) * a.call.queries * saved_columns : rows, saved_columns, 1};
   }
 };
 

@@ -5,6 +5,7 @@ struct Args {
   const void* v_data;
   void* out_data;
   void* lse_data;
+  void* rows_data;
   int64_t x3_seed_value;
   double x4_bias_value;
   double x5_p_value;
@@ -21,6 +22,7 @@ struct Tile {
 struct Row0 {
   const Args* args;
   int b, h, q;
+  real pass_m[1], pass_r[1];
   real r0_0;
   int64_t r0_1;
   real r0_2;
@@ -30,13 +32,13 @@ struct Row0 {
 struct KeySet0_0 {
   static constexpr bool mask_trivial = true, score_trivial = false, weighted = true;
   static long length(const Args& a, int b, int h) { return a.v_size[2]; }
-  template <int I> static Rows<const float> k(const Args& a, int b, int h) {
+  template <int I> static auto k(const Args& a, int b, int h) {
     {
     const float* data = (const float*)a.k_data + 0 * a.k_stride[3];
     return rows_of<const float>(Tensor{data, {a.k_stride[0], a.k_stride[1], a.k_stride[2], a.k_stride[3]}}, b, h * a.k_size[1] / a.call.heads);
     }
   }
-  static Rows<const float> v(const Args& a, int b, int h) {
+  static auto v(const Args& a, int b, int h) {
     const float* data = (const float*)a.v_data + 0 * a.v_stride[3];
     return rows_of<const float>(Tensor{data, {a.v_stride[0], a.v_stride[1], a.v_stride[2], a.v_stride[3]}}, b, h * a.v_size[1] / a.call.heads);
   }
@@ -55,7 +57,7 @@ struct KeySet0_0 {
     return t1;
   }
   static vf weight(const Row0& row, const Keys& keys) {
-    const vf t0 = uniform01(uint64_t(row.r0_1), row.b, row.h, row.q, keys.index);
+    const vf t0 = uniform01(uint64_t(row.r0_1), row.b, row.h, row.q, keys);
     const vb t1 = vb(t0 >= splat(real(row.r0_2)));
     const real t2 = real(0.0);
     const vf t3 = select(t1, splat(real(row.r0_3)), splat(real(t2)));
@@ -72,13 +74,17 @@ struct Branch0 {
   static constexpr bool has_mass = false, psi_is_phi = false, counts = false;
   static constexpr bool sums_values = false, has_sink = false, gives_lse = false;
   static constexpr real adjust = 0.0;
+  static constexpr int passes = 0, saved_offset = 0;
+  static constexpr bool scans = false, descends = false, fades = false, sparse = false;
+  static constexpr bool saves_acc = false, saves_vsum = false;
   struct Head {
     const Args* args;
     int b, h;
   };
   typedef Row0 Row;
   static Head head(const Args& a, int b, int h) { return {&a, b, h}; }
-  static Row row(const Head& head, int q_) {
+  static Row row(const Head& head, int q) { return row_of(head, q, 0); }
+  static Row row_of(const Head& head, int q_, int64_t visible) {
     const Args& a = *head.args;
     const int64_t b = head.b, h = head.h, q = q_;
     Row row;
@@ -107,6 +113,7 @@ struct Branch0 {
     }
   }
   template <class F> static void for_each_keyset(F&& f) { f(KeySet0_0{}); }
+  template <class F> static void for_each_pass(F&& f) { (void)f; }
   static real alpha(const Row& row) {
     const real t0 = real(1.0);
     return t0;
@@ -114,23 +121,26 @@ struct Branch0 {
   static real sink(const Row& row) {
     return 0;
   }
+  static real sink_anchor(const Row& row) {
+    return 0;
+  }
+  static real sink_term(const Row& row, real m) {
+    return 0;
+  }
   static vf anchor(const Row& row, vf s) {
     return s;
   }
-  static real anchor(const Row& row, real s) {
-    return s;
-  }
   static real shift(real from, real to) { return 1; }
-  static vf phi(const Row& row, vf s, real m) {
+  static vf keep(const Row& row, vf s) {
+    return vf{};
+  }
+  static vf phi(const Row& row, vf s, real m, vf before = vf{}) {
     const vf t0 = (s + splat(real(row.r0_4)));
     const vf t1 = sigmoid(t0);
     return t1;
   }
   static vf psi(const Row& row, vf s, real m) {
     return vf{};
-  }
-  static real psi(const Row& row, real s, real m) {
-    return 0;
   }
   static vf finalize(const Row& row, vf acc, const RowTotals& totals, vf vsum, int dim) {
     const Keys columns = {iota() + (integer)dim, dim, W, lanes(true)};
@@ -143,13 +153,19 @@ struct Branch0 {
 
 struct Kernel {
   static constexpr int QT = Tile::QT, G = Tile::G, branches = 1, DO = 64;
+  static constexpr int saved_columns = 4;
   static constexpr bool wants_lse = true, descending = false;
+  static const int32_t* units(const Args& a) { return nullptr; }
   template <class F> static void for_each_branch(F&& f) { f(Branch0{}); }
   static Rows<float> out(const Args& a, int b, int h) {
     return {(float*)a.out_data + b * a.out_stride[0] + h * a.out_stride[1], (long)a.out_stride[2], (long)a.out_stride[3]};
   }
   static Rows<real> lse(const Args& a, int b, int h) {
     return {(real*)a.lse_data + (b * a.call.heads + h) * a.call.queries, 1, 1};
+  }
+  static Rows<real> saved(const Args& a, int b, int h) {
+    real* rows = (real*)a.rows_data;
+    return {rows ? rows + (b * a.call.heads + h) * a.call.queries * saved_columns : rows, saved_columns, 1};
   }
 };
 

@@ -32,7 +32,7 @@ class Abi:
     def declaration(self) -> str:
         """The members of the C++ struct, after its `Call`."""
         lines = [f"  const void* {self.field(name)}_data;" for name, _ in self.tensors]
-        lines += ["  void* out_data;", "  void* lse_data;"]
+        lines += ["  void* out_data;", "  void* lse_data;", "  void* rows_data;"]
         lines += [f"  Table {table_name(*table)};" for table in self.tables]
         lines += [f"  int64_t {self.field(name)}_value;" for name in self.ints]
         lines += [f"  double {self.field(name)}_value;" for name in self.floats]
@@ -45,7 +45,7 @@ class Abi:
 
     def dynamic(self) -> Struct:
         """Packs batch, heads, queries, threads, pointers, integers, floats."""
-        pointers = len(self.tensors) + 2 + len(TABLE_PARTS) * len(self.tables)
+        pointers = len(self.tensors) + 3 + len(TABLE_PARTS) * len(self.tables)
         return Struct(f"=4q{pointers}Q{len(self.ints)}q{len(self.floats)}d")
 
 

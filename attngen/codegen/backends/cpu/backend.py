@@ -7,22 +7,26 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from attngen.codegen import cache as store
-from attngen.codegen.backend import Call, Launch, SourceFile
+from attngen.codegen.backend import BackwardLaunch, Call, Launch, SourceFile
 from attngen.codegen.backends.cpu import compiler, isa
-from attngen.codegen.backends.cpu.config import CpuConfig, default
+from attngen.codegen.backends.cpu.config import CpuConfig, default, default_backward
 from attngen.codegen.backends.cpu.emit import emit
+from attngen.codegen.backends.cpu.emit_backward import emit_backward
 from attngen.codegen.backends.cpu.launch import prepare
+from attngen.codegen.backends.cpu.launch_backward import prepare_backward
 from attngen.codegen.backends.cpu.library import load_entry
 from attngen.codegen.backends.cpu.support import refusal
+from attngen.codegen.backends.cpu.support_backward import backward_refusal
+from attngen.codegen.lower.lowered import lowered, lowered_backward, lowered_launch
 from attngen.codegen.plan import Plan
 from attngen.ir.text import text
 from attngen.templates import fingerprint
 
-ENTRY = "attngen_forward"
+FORWARD, BACKWARD = "attngen_forward", "attngen_backward"
 log = logging.getLogger("attngen.cpu")
 
 
@@ -50,11 +54,15 @@ class CpuBackend:
         return (default(isa.choose(), plan.problem.dtype),)
 
     def emit(self, plan: Plan, config: CpuConfig) -> SourceFile:
-        return emit(plan, config)
+        return emit(lowered(plan), config)
 
     def build(self, plan: Plan, config: CpuConfig) -> Built:
         """The kernel from the cache, or built into it. Raises `BuildError` with the generated line."""
+        return self._build(plan, config, FORWARD, lambda: self.emit(plan, config))
+
+    def _build(self, plan: Plan, config: CpuConfig, entry: str, emitted: Callable[[], SourceFile], *more: str) -> Built:
         parts = {
+            "entry": " ".join((entry, *more)),
             "spec": text(replace(plan.spec, name="")),
             "problem": repr(plan.problem),
             "config": str(config),
@@ -67,20 +75,37 @@ class CpuBackend:
 
         def builder(directory: Path) -> None:
             store.refuse_if_jit_disabled(f"the kernel {plan.spec.name!r} ({plan.problem.dtype})")
-            log.info("building %s (%s, %s)", plan.spec.name, plan.problem.dtype, config)
-            compiler.compile_shared(emit(plan, config).text, config.isa, directory)
+            log.info("building %s of %s (%s, %s)", entry, plan.spec.name, plan.problem.dtype, config)
+            compiler.compile_shared(emitted().text, config.isa, directory)
 
-        entry, function = load_entry(
+        found, function = load_entry(
             lambda: store.build_once(address, builder, parts),
             compiler.LIBRARY,
-            ENTRY,
+            entry,
             (ctypes.c_void_p,),
             ctypes.c_int,
         )
-        return Built(function, config, entry.directory)
+        return Built(function, config, found.directory)
 
     def prepare(self, built: Built, plan: Plan, call: Call) -> Launch:
-        return prepare(built.function, built.config, plan, call)
+        return lowered_launch(plan, call, partial(prepare, built.function, built.config), built.config.tile)
+
+    def supports_backward(self, plan: Plan) -> str | None:
+        return backward_refusal(plan)
+
+    def configs_backward(self, plan: Plan) -> tuple[CpuConfig, ...]:
+        return (default_backward(isa.choose(), plan.problem.dtype),)
+
+    def emit_backward(self, plan: Plan, config: CpuConfig, wanted: frozenset[str]) -> SourceFile:
+        return emit_backward(lowered(plan), config, wanted)
+
+    def build_backward(self, plan: Plan, config: CpuConfig, wanted: frozenset[str]) -> Built:
+        """The backward from the cache, or built into it."""
+        return self._build(plan, config, BACKWARD, lambda: self.emit_backward(plan, config, wanted), *sorted(wanted))
+
+    def prepare_backward(self, built: Built, plan: Plan, call: Call, wanted: frozenset[str]) -> BackwardLaunch:
+        make = partial(prepare_backward, built.function, built.config, wanted=wanted)
+        return lowered_backward(plan, call, make, built.config.tile)
 
 
 @cache

@@ -21,6 +21,11 @@ class CpuConfig:
     value_rows: int
     value_vectors: int
 
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Rows of a query tile, and how many of them a task takes at most."""
+        return self.query_tile, self.group
+
     def __str__(self) -> str:
         return (
             f"{self.isa} q{self.query_tile} k{self.key_tile} g{self.group} "
@@ -36,6 +41,20 @@ DEFAULTS: dict[str, CpuConfig] = {
 }
 
 
+BACKWARD: dict[str, CpuConfig] = {
+    "avx512_bf16": CpuConfig("avx512_bf16", 96, 96, 3, 8, 3, 8, 3),
+    "avx512": CpuConfig("avx512", 96, 96, 3, 8, 3, 8, 3),
+    "avx2": CpuConfig("avx2", 96, 96, 3, 6, 2, 6, 2),
+    "portable": CpuConfig("portable", 48, 64, 4, 4, 2, 4, 2),
+}
+"""The value tile is that of the three sums."""
+
+
 def default(isa: str, dtype: Dtype) -> CpuConfig:
     """The first guess; float64 runs on portable vectors."""
     return DEFAULTS["portable" if dtype == "fp64" else isa]
+
+
+def default_backward(isa: str, dtype: Dtype) -> CpuConfig:
+    """The first guess for a backward."""
+    return BACKWARD["portable" if dtype == "fp64" else isa]

@@ -9,7 +9,9 @@ from attngen.codegen.backends.cpu.abi import Abi, abi_of
 from attngen.codegen.backends.cpu.config import CpuConfig
 from attngen.codegen.backends.cpu.emit_branch import print_branch
 from attngen.codegen.backends.cpu.scope import ELEMENT, Scope, flag
+from attngen.codegen.lower.coordinates import names_for
 from attngen.codegen.plan import Plan
+from attngen.codegen.saved import saved_columns
 from attngen.ir.nodes import Concat
 from attngen.templates import bundle, render
 
@@ -31,8 +33,10 @@ class ForwardHoles:
     branches: str
     branch_count: int
     width: int
+    saved_columns: int
     wants_lse: str
     descending: str
+    units: str
     each_branch: str
     element: str
 
@@ -52,18 +56,21 @@ def emit(plan: Plan, config: CpuConfig) -> SourceFile:
         qk_vectors=config.score_vectors,
         pv_rows=config.value_rows,
         pv_vectors=config.value_vectors,
-        branches="\n".join(_branches(plan, abi)),
+        branches="\n".join(print_branches(plan, abi)),
         branch_count=len(plan.branches),
         width=plan.width,
+        saved_columns=saved_columns(plan),
         wants_lse=flag(plan.problem.return_lse),
         descending=flag(any(keyset.masked for branch in plan.branches for keyset in branch.keysets)),
+        units=f"(const int32_t*)a.{abi.field(names_for(plan.written.spec).units)}_data" if plan.written else "nullptr",
         each_branch=" ".join(f"f(Branch{i}{{}});" for i in range(len(plan.branches))),
         element=ELEMENT[dtype],
     )
     return SourceFile("forward.cpp", bundle("cpp", render("cpp/forward.cpp.jinja", holes)))
 
 
-def _branches(plan: Plan, abi: Abi) -> list[str]:
+def print_branches(plan: Plan, abi: Abi) -> list[str]:
+    """The structs of every branch, each with those of its row and key sets."""
     scope = Scope(plan, abi)
     offset, texts = 0, []
     for i, branch in enumerate(plan.branches):

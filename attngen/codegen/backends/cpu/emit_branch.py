@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attngen.codegen.backends.cpu.emit_keyset import print_keyset
+from attngen.codegen.backends.cpu.emit_passes import print_pass
+from attngen.codegen.backends.cpu.rules import Rules
 from attngen.codegen.backends.cpu.scope import ROW_SYMBOLS, Scope, flag
 from attngen.codegen.plan import BranchPlan, KeySetPlan
-from attngen.codegen.printers.cpp import SCALAR, Rows, Value
+from attngen.codegen.printers.cpp import SCALAR, Rows
+from attngen.codegen.saved import saved_offset
 from attngen.ir.expr import Expr, const, op, sym
 from attngen.ir.nodes import Affine
-from attngen.ir.normalizer import Streaming
 from attngen.templates import render
-
-ZERO_VECTOR = "    return vf{};"
-ZERO = "    return 0;"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +24,7 @@ class BranchHoles:
     row: str
     fields: str
     keysets: str
+    pass_structs: str
     element: str
     dots: int
     width: int
@@ -40,35 +40,57 @@ class BranchHoles:
     has_sink: str
     gives_lse: str
     adjust: str
+    pass_slots: int
+    passes: int
+    scans: str
+    descends: str
+    fades: str
+    sparse: str
+    saved_offset: int
+    saves_acc: str
+    saves_vsum: str
     row_body: str
     queries: str
     each_keyset: str
+    each_pass: str
     alpha: str
     sink: str
+    sink_anchor: str
+    sink_term: str
     anchor: str
-    anchor_scalar: str
     shift: str
+    keep: str
     phi: str
     psi: str
-    psi_scalar: str
     finalize: str
     lse: str
+    visible: str
+    keep_visible: str
+    row_call: str
 
 
 def print_branch(scope: Scope, index: int, branch: BranchPlan, offset: int) -> str:
-    """The row struct, the key set structs and the branch struct."""
-    normalizer = branch.normalizer
-    assert isinstance(normalizer, Streaming)
+    """The row struct, the key set structs, the pass structs and the branch struct."""
+    normalizer = branch.last
     row = f"Row{index}"
     rows = [Rows(ROW_SYMBOLS, f"r{j}_") for j in range(len(branch.keysets))]
     main = branch.keysets[0]
     keysets = [print_keyset(scope, (index, j), k, row, rows[j], branch.weight) for j, k in enumerate(branch.keysets)]
-    body = _Body(scope, main, rows[0])
-    psi = normalizer.psi
+    rules = Rules(scope, branch, rows[0])
+    passes = [print_pass(rules, f"Pass{index}_{k}", row, k, one) for k, one in enumerate(branch.passes)]
+    psi, lse, sink = normalizer.psi, normalizer.lse, branch.sink
+    # In powers of two the driver has already added the adjustment.
+    anchor = "totals.anchor" if branch.exponential else "(totals.anchor + adjust)"
+    totals = {"m": anchor, "mass": "totals.mass", "count": "totals.count"}
+    order = list(range(len(branch.keysets)))
+    descends = branch.scan is not None and branch.scan.direction == "backward"
+    if descends:
+        order.reverse()
     holes = BranchHoles(
         name=f"Branch{index}",
         row=row,
         keysets="\n".join(keysets),
+        pass_structs="\n".join(passes),
         element=scope.element,
         dots=len(main.dots),
         width=branch.width,
@@ -81,75 +103,46 @@ def print_branch(scope: Scope, index: int, branch: BranchPlan, offset: int) -> s
         psi_is_phi=flag(psi == normalizer.phi),
         counts=flag(branch.needs_count),
         sums_values=flag(branch.needs_vsum),
-        has_sink=flag(normalizer.sink is not None),
-        gives_lse=flag(normalizer.lse is not None),
+        has_sink=flag(sink is not None),
+        gives_lse=flag(lse is not None),
         adjust=repr(normalizer.offset),
+        pass_slots=max(1, len(branch.passes)),
+        passes=len(branch.passes),
+        scans=flag(branch.scan is not None),
+        descends=flag(descends),
+        fades=flag(branch.scan is not None and branch.scan.fades),
+        sparse=flag(branch.scan is not None or any(one.kind == "root" for one in branch.passes)),
+        saved_offset=saved_offset(scope.plan, index),
+        saves_acc=flag("acc" in branch.saves),
+        saves_vsum=flag("vsum" in branch.saves),
         queries=_choose_dots(scope, main),
-        each_keyset=" ".join(f"f(KeySet{index}_{j}{{}});" for j in range(len(branch.keysets))),
-        alpha=body.scalar(main.alpha),
-        sink=ZERO if normalizer.sink is None else body.scalar(normalizer.sink),
-        anchor="    return s;" if normalizer.anchor is None else body.lanes(normalizer.anchor),
-        anchor_scalar="    return s;" if normalizer.anchor is None else body.one(normalizer.anchor),
+        each_keyset=" ".join(f"f(KeySet{index}_{j}{{}});" for j in order),
+        each_pass=" ".join(f"f(Pass{index}_{k}{{}});" for k in range(len(branch.passes))) or "(void)f;",
+        alpha=rules.number(main.alpha),
+        sink=rules.number(None if sink is None else sink.score),
+        sink_anchor=rules.number(None if sink is None else sink.anchor),
+        sink_term=rules.number(None if sink is None else sink.term, m="(m + adjust)"),
+        anchor="    return s;" if normalizer.anchor is None else rules.lanes(normalizer.anchor),
         shift=f"exp(real({branch.decay_rate!r}) * (from - to))" if branch.decay_rate else "1",
-        phi=body.anchored(normalizer.phi),
-        psi=ZERO_VECTOR if psi is None else body.anchored(psi),
-        psi_scalar=ZERO if psi is None else body.anchored_one(psi),
-        finalize=body.finalize(_with_coefficient(scope, index, normalizer.finalize), branch.exponential),
-        lse=ZERO if normalizer.lse is None else body.totals(normalizer.lse, branch.exponential),
+        keep=rules.lanes(None if branch.scan is None else branch.scan.keep),
+        phi=rules.lanes(normalizer.phi, m="(m + adjust)"),
+        psi=rules.lanes(psi, m="(m + adjust)"),
+        finalize=rules.finalize(_with_coefficient(scope, index, normalizer.finalize), **totals),
+        lse=rules.number(lse, **totals),
+        visible="  int64_t visible;\n" if branch.needs_visible else "",
+        keep_visible="    row.visible = visible;\n" if branch.needs_visible else "",
+        row_call=_row_call(index, branch.needs_visible),
         fields="\n".join(_fields(r) for r in rows),
-        row_body="\n".join(_row_body(scope, k, r) for k, r in zip(branch.keysets, rows, strict=True)),
+        row_body="\n".join(row_body(scope, k, r) for k, r in zip(branch.keysets, rows, strict=True)),
     )
     return render("cpp/branch.cpp.jinja", holes)
 
 
-@dataclass
-class _Body:
-    """Prints the functions of a normalizer."""
-
-    scope: Scope
-    keyset: KeySetPlan
-    rows: Rows
-
-    def _print(self, expr: Expr, symbols: dict[str, Value], *, vector: bool, lane: str = "") -> str:
-        printer = self.scope.printer(symbols, args="row.args->", rows=self.rows, lane=lane, lanes="columns")
-        return printer.body(expr, "float", vector=vector)
-
-    def scalar(self, expr: Expr) -> str:
-        return self._print(expr, {}, vector=False)
-
-    def lanes(self, expr: Expr) -> str:
-        return self._print(expr, {"s": Value("s", "float", True)}, vector=True)
-
-    def one(self, expr: Expr) -> str:
-        return self._print(expr, {"s": Value("s", "float")}, vector=False)
-
-    def anchored(self, expr: Expr) -> str:
-        symbols = {"s": Value("s", "float", True), "m": Value("(m + adjust)", "float")}
-        return self._print(expr, symbols, vector=True)
-
-    def anchored_one(self, expr: Expr) -> str:
-        return self._print(expr, {"s": Value("s", "float"), "m": Value("(m + adjust)", "float")}, vector=False)
-
-    def _row_totals(self, exponential: bool) -> dict[str, Value]:
-        # In powers of two the driver has already added the adjustment.
-        anchor = "totals.anchor" if exponential else "(totals.anchor + adjust)"
-        return {
-            "m": Value(anchor, "float"),
-            "mass": Value("totals.mass", "float"),
-            "count": Value("totals.count", "float"),
-        }
-
-    def totals(self, expr: Expr, exponential: bool) -> str:
-        return self._print(expr, self._row_totals(exponential), vector=False)
-
-    def finalize(self, expr: Expr, exponential: bool) -> str:
-        symbols = self._row_totals(exponential) | {
-            "acc": Value("acc", "float", True),
-            "vsum": Value("vsum", "float", True),
-            "dim": Value("columns.index", "int", True),
-        }
-        columns = "    const Keys columns = {iota() + (integer)dim, dim, W, lanes(true)};\n"
-        return columns + self._print(expr, symbols, vector=True, lane="dim")
+def _row_call(index: int, counted: bool) -> str:
+    if not counted:
+        return "row_of(head, q, 0)"
+    # What masks read does not depend on the count, so a row made without it serves to count.
+    return f"row_of(head, q, visible_keys<Branch{index}>(*head.args, row_of(head, q, 0)))"
 
 
 def _with_coefficient(scope: Scope, index: int, finalize: Expr) -> Expr:
@@ -163,7 +156,8 @@ def _fields(rows: Rows) -> str:
     return "\n".join(f"  {SCALAR[expr.type]} {name};" for expr, name in rows.fields.items())
 
 
-def _row_body(scope: Scope, keyset: KeySetPlan, rows: Rows) -> str:
+def row_body(scope: Scope, keyset: KeySetPlan, rows: Rows) -> str:
+    """Statements that compute the fields of a row."""
     printer = scope.printer(scope.row(keyset), args="a.")
     for expr, name in rows.fields.items():
         value = printer.emit(expr).cast(expr.type)

@@ -19,7 +19,6 @@ class KeySetHoles:
 
     name: str
     row: str
-    element: str
     mask_trivial: str
     score_trivial: str
     weighted: str
@@ -38,17 +37,16 @@ def print_keyset(
 ) -> str:
     """The struct KeySet<branch>_<key set>; row-uniform parts go to `rows`."""
     trivial = isinstance(keyset.core, Sym) and keyset.core.name == "dot[0]"
-    length = f"a.{scope.abi.field(keyset.v.tensor)}_size[2]"
+    length = scope.length("a.", keyset)
     holes = KeySetHoles(
         name=f"KeySet{place[0]}_{place[1]}",
         row=row,
-        element=scope.element,
         mask_trivial=flag(not keyset.masked),
         score_trivial=flag(trivial),
         weighted=flag(weight is not None),
         length=length,
         keys=_keys(scope, keyset),
-        values=scope.rows_of(keyset.v, keyset.v_start, keyset),
+        values=scope.keys_of(keyset.v, keyset.v_start, keyset),
         segments=_segments(scope, place, keyset, length),
         full=_full(scope, place, keyset),
         mask=_lanes(scope, keyset, rows, keyset.mask, "bool"),
@@ -66,9 +64,9 @@ def _lanes(scope: Scope, keyset: KeySetPlan, rows: Rows, expr: Expr, type: str) 
 def _keys(scope: Scope, keyset: KeySetPlan) -> str:
     parts = []
     for i, dot in enumerate(keyset.dots):
-        condition = f"    if constexpr (I == {i}) {{\n" if i + 1 < len(keyset.dots) else "    {\n"
-        parts.append(condition + scope.rows_of(dot.k, dot.k_start, keyset) + "\n    }")
-    return "\n".join(parts)
+        condition = f"if constexpr (I == {i}) {{\n" if i + 1 < len(keyset.dots) else "{\n"
+        parts.append(condition + scope.keys_of(dot.k, dot.k_start, keyset) + "\n    }")
+    return "    " + " else ".join(parts)
 
 
 def _segments(scope: Scope, place: tuple[int, int], keyset: KeySetPlan, length: str) -> str:
@@ -81,7 +79,7 @@ def _segments(scope: Scope, place: tuple[int, int], keyset: KeySetPlan, length: 
             [
                 _table_row(place),
                 "    const int64_t last = (q_end - 1) / Tile::QT - q_begin / Tile::QT + row;",
-                f"    visit_table<Tile::G>(a.{table}, row, last, f);",
+                f"    visit_table<Tile::G + 1>(a.{table}, row, last, f);",
             ]
         )
     printer, lines = _tile_printer(scope, keyset)
@@ -105,7 +103,12 @@ def _full(scope: Scope, place: tuple[int, int], keyset: KeySetPlan) -> str:
     if not keyset.masked:
         return "    return true;"
     if keyset.ranges is None:
-        return f"{_table_row(place)}\n    return table_full(a.{table_name(*place)}, row, k_begin, k_end);"
+        full = f"table_full(a.{table_name(*place)}, {{}}, k_begin, k_end)"
+        second = ""
+        if scope.plan.written is not None:
+            # Tiles of packed sequences begin anywhere, and may reach into a second row of the table.
+            second = f" && ((q_end - 1) / Tile::QT == q_begin / Tile::QT || {full.format('row + 1')})"
+        return f"{_table_row(place)}\n    return {full.format('row')}{second};"
     printer, lines = _tile_printer(scope, keyset)
     if keyset.ranges.axes:
         return "\n".join([*lines, _box_full(scope, printer, keyset.ranges)])

@@ -11,18 +11,18 @@ from attngen.codegen.backend import Call, Launch
 from attngen.codegen.backends.cpu.abi import abi_of
 from attngen.codegen.backends.cpu.checks import input_checks
 from attngen.codegen.backends.cpu.config import CpuConfig
+from attngen.codegen.backends.cpu.shapes import axes_of, tensor_fields
 from attngen.codegen.backends.cpu.tables import table_builders
 from attngen.codegen.plan import Plan
 from attngen.codegen.result import result_memory
+from attngen.codegen.saved import saved_columns
 from attngen.errors import AttngenError
-from attngen.ir.walk import views
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-TURNED = (0, 2, 1, 3)
 ZEROS = ctypes.create_string_buffer(64)
 NOTHING = ctypes.addressof(ZEROS)
 """Where the pointer of an empty tensor leads: a row without keys may still look something up before it is dropped."""
@@ -34,18 +34,9 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
 
     abi = abi_of(plan)
     turned = call.layout == "bnhd"
-    viewed = {view.tensor for view in views(plan.spec)}
     sizes4 = (call.n_b, call.n_h, call.n_q, plan.width)
     shape, strides = result_memory(sizes4, call.operands[0].stride(), call.layout)
-    static: list[int] = []
-    for (name, rank), tensor in zip(abi.tensors, call.operands, strict=True):
-        axes = TURNED if turned and name in viewed else tuple(range(rank))
-        sizes = [tensor.shape[a] for a in axes]
-        steps = [tensor.stride(a) for a in axes]
-        if name in viewed:  # one batch, or one head, for all
-            steps[0] = 0 if sizes[0] == 1 else steps[0]
-        static += [*(sizes or [1]), *(steps or [0])]
-    static += [strides[a] for a in (TURNED if turned else (0, 1, 2, 3))]
+    static = [*tensor_fields(plan, abi, call), *(strides[a] for a in axes_of(call))]
     tables = table_builders(plan, abi, config, call)
     tail = struct.pack(f"={len(static)}q", *static)
     pack = abi.dynamic().pack
@@ -53,23 +44,33 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
 
     like = call.operands[0]
     dtype, lse_dtype = like.dtype, torch.float64 if like.dtype == torch.float64 else torch.float32
-    rows = (call.n_b, call.n_h, call.n_q)
+    n_b, n_h, n_q = call.n_b, call.n_h, call.n_q
+    saved = (n_b, n_h, n_q, saved_columns(plan))
     return_lse = plan.problem.return_lse
     keys = dict(zip((name for name, _ in abi.tensors), call.operands, strict=True))
     sets = [keyset.v.tensor for branch in plan.branches for keyset in branch.keysets]
     empty = all(keys[name].shape[1 if turned else 2] == 0 for name in sets)
-    n_b, n_h, n_q = rows
     empty_strided, threads = torch.empty_strided, torch.get_num_threads
 
     def launch(
-        q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], scalars: Sequence[float]
-    ) -> tuple[Tensor, Tensor | None]:
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        inputs: Sequence[Tensor],
+        scalars: Sequence[float],
+        save: bool = False,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         if check is not None:
             check(inputs, scalars)
         out = empty_strided(shape, strides, dtype=dtype)
-        lse = torch.empty(rows, dtype=lse_dtype) if return_lse else None
+        lse = torch.empty(saved[:3], dtype=lse_dtype) if return_lse else None
+        rows = torch.empty(saved, dtype=lse_dtype) if save else None
         pointers = [t.data_ptr() or NOTHING for t in (q, k, v, *inputs)]
-        pointers += (out.data_ptr(), 0 if lse is None else lse.data_ptr())
+        pointers += (
+            out.data_ptr(),
+            0 if lse is None else lse.data_ptr(),
+            0 if rows is None else rows.data_ptr(),
+        )
         held = [table.build(inputs, scalars) for table in tables]  # alive until the kernel has read them
         for arrays in held:
             pointers += (a.ctypes.data for a in arrays)
@@ -77,6 +78,6 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
             raise AttngenError("the CPU kernel ran out of memory for its tiles")
         if empty:
             out.zero_()
-        return out, lse
+        return out, lse, rows
 
     return launch

@@ -10,10 +10,10 @@ from attngen.codegen.backends.cpu.loads import CTYPES, print_load
 from attngen.codegen.plan import KeySetPlan, Plan
 from attngen.codegen.printers.cpp import LoadPrinter, Printer, Rows, Value
 from attngen.ir.expr import Load
-from attngen.ir.nodes import Grid, View
+from attngen.ir.nodes import Grid, Paged, View
 
 ELEMENT = {"fp64": "double", "fp32": "float", "bf16": "bf16", "fp16": "f16"}
-ROW_SYMBOLS = frozenset({"b", "h", "q", "q[0]", "q[1]", "q[2]", "n_q", "n_k", "n_b", "n_h"})
+ROW_SYMBOLS = frozenset({"b", "h", "q", "q[0]", "q[1]", "q[2]", "n_q", "n_k", "n_b", "n_h", "n_visible"})
 
 
 def flag(value: bool) -> str:
@@ -32,18 +32,37 @@ class Scope:
     def element(self) -> str:
         return ELEMENT[self.plan.problem.dtype]
 
-    def sizes(self, args: str, keyset: KeySetPlan) -> dict[str, Value]:
-        """The sizes of the call."""
+    def sizes(self, args: str, keyset: KeySetPlan, b: str = "b") -> dict[str, Value]:
+        """The sizes of the call, where `b` is the batch."""
         return {
             "n_b": Value(f"{args}call.batch", "int"),
             "n_h": Value(f"{args}call.heads", "int"),
             "n_q": Value(f"{args}call.queries", "int"),
-            "n_k": Value(f"{args}{self.abi.field(keyset.v.tensor)}_size[2]", "int"),
+            "n_k": Value(self.length(args, keyset, b), "int"),
         }
+
+    def pages(self, keyset: KeySetPlan) -> Paged | None:
+        """The space, where the keys of the set are those that it speaks of."""
+        space = self.plan.spec.space
+        main = any(keyset is branch.keysets[0] for branch in self.plan.branches)
+        return space if isinstance(space, Paged) and main else None
+
+    def length(self, args: str, keyset: KeySetPlan, b: str = "b") -> str:
+        """The number of keys of a batch."""
+        space = self.pages(keyset)
+        if space is None:
+            return f"{args}{self.abi.field(keyset.v.tensor)}_size[2]"
+        return f"number({self._entry(args, space.lengths, b)}[0])"
+
+    def _entry(self, args: str, name: str, b: str) -> str:
+        """A pointer to what an input says of a batch."""
+        field = f"{args}{self.abi.field(name)}"
+        ctype = CTYPES[self.plan.problem.operand(name).dtype]
+        return f"((const {ctype}*){field}_data + inside({b}, {field}_size[0]) * {field}_stride[0])"
 
     def row(self, keyset: KeySetPlan) -> dict[str, Value]:
         """Symbols of a function of one row, in scalars."""
-        symbols = {name: Value(name, "int") for name in ("b", "h", "q")}
+        symbols = {name: Value(name, "int") for name in ("b", "h", "q")} | {"n_visible": Value("row.visible", "int")}
         return symbols | self.sizes("a.", keyset) | self.coordinates("q", Value("q", "int"))
 
     def keys(self, keyset: KeySetPlan) -> dict[str, Value]:
@@ -52,7 +71,7 @@ class Scope:
         keys = Value("keys.index", "int", True)
         dots = {f"dot[{i}]": Value(f"dots[{i}]", "float", True) for i in range(len(keyset.dots))}
         both = self.coordinates("q", row["q"]) | self.coordinates("kv", keys)
-        return row | {"kv": keys} | dots | both | self.sizes("row.args->", keyset)
+        return row | {"kv": keys} | dots | both | self.sizes("row.args->", keyset, "row.b")
 
     def tile(self, keyset: KeySetPlan) -> dict[str, Value]:
         """Symbols of a function of one query tile."""
@@ -107,19 +126,41 @@ class Scope:
 
         return load
 
+    def head_of(self, view: View, keyset: KeySetPlan) -> tuple[list[str], str]:
+        """Statements, and the head of its tensor that a view reads for head h."""
+        name = self.abi.field(view.tensor)
+        if view.head is None:
+            return [], f"h * a.{name}_size[1] / a.call.heads"
+        symbols = {"h": Value("int64_t(h)", "int"), "heads": Value(f"a.{name}_size[1]", "int")}
+        printer = self.printer(symbols | self.sizes("a.", keyset), args="a.")
+        head = f"inside({printer.emit(view.head).text}, a.{name}_size[1])"
+        return printer.lines, head
+
     def rows_of(self, view: View, start: int, keyset: KeySetPlan) -> str:
         """The body of a function (a, b, h) that gives the tokens a view reads."""
         name = self.abi.field(view.tensor)
-        symbols = {"h": Value("int64_t(h)", "int"), "heads": Value(f"a.{name}_size[1]", "int")}
-        printer = self.printer(symbols | self.sizes("a.", keyset), args="a.")
-        if view.head is None:
-            head = f"h * a.{name}_size[1] / a.call.heads"
-        else:
-            head = f"inside({printer.emit(view.head).text}, a.{name}_size[1])"
+        body, head = self.head_of(view, keyset)
         strides = ", ".join(f"a.{name}_stride[{i}]" for i in range(4))
         lines = [
-            *printer.lines,
+            *body,
             f"    const {self.element}* data = (const {self.element}*)a.{name}_data + {start} * a.{name}_stride[3];",
             f"    return rows_of<const {self.element}>(Tensor{{data, {{{strides}}}}}, b, {head});",
+        ]
+        return "\n".join(lines)
+
+    def keys_of(self, view: View, start: int, keyset: KeySetPlan) -> str:
+        """The same for a view of keys or values: k and v may lie in pages."""
+        space = self.pages(keyset)
+        if space is None or view.tensor not in ("k", "v"):
+            return self.rows_of(view, start, keyset)
+        name, table = f"a.{self.abi.field(view.tensor)}", f"a.{self.abi.field(space.table)}"
+        body, head = self.head_of(view, keyset)
+        index = CTYPES[self.plan.problem.operand(space.table).dtype]
+        lines = [
+            *body,
+            f"    const {self.element}* data = (const {self.element}*){name}_data + {start} * {name}_stride[3];",
+            f"    return PagedRows<const {self.element}, {index}, {space.page}>{{data + ({head}) * {name}_stride[1],",
+            f"        {self._entry('a.', space.table, 'b')}, (long){table}_stride[1],",
+            f"        (long){name}_stride[0], (long){name}_stride[2], (long){name}_stride[3]}};",
         ]
         return "\n".join(lines)

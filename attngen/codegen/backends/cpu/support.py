@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from attngen.codegen.backends.cpu.loads import CTYPES
+from attngen.codegen.lower.lowered import lowered
+from attngen.codegen.lower.lowered import refusal as lowering_refusal
 from attngen.codegen.plan import BranchPlan, Plan
-from attngen.ir.expr import symbols
-from attngen.ir.nodes import Grid, Project, Sequence
-from attngen.ir.normalizer import Streaming
+from attngen.ir.expr import loads, symbols
+from attngen.ir.nodes import Grid, Paged, Project, Sequence
 
 MOST_DOTS = 4
 
 
 def refusal(plan: Plan) -> str | None:
     """None, or the reason."""
-    if not isinstance(plan.spec.space, Sequence | Grid):
+    reason = lowering_refusal(plan)
+    if reason is not None:
+        return reason
+    plan = lowered(plan)
+    if isinstance(plan.spec.space, Paged) and (reason := _pages(plan)) is not None:
+        return reason
+    if not isinstance(plan.spec.space, Sequence | Grid | Paged):
         return f"the index space {type(plan.spec.space).__name__} has no CPU kernel yet"
     if plan.spec.routers:
         return "routers have no CPU kernel yet"
@@ -27,22 +34,29 @@ def refusal(plan: Plan) -> str | None:
     return next((reason for branch in plan.branches if (reason := _branch(plan, branch))), None)
 
 
+def _pages(plan: Plan) -> str | None:
+    for branch in plan.branches:
+        for i, keyset in enumerate(branch.keysets):
+            paged = {view.tensor for view in (keyset.v, *(dot.k for dot in keyset.dots))} & {"k", "v"}
+            if i and paged:
+                return "keys in pages beside the main ones have no CPU kernel yet"
+            if any(dot.q.tensor in ("k", "v") for dot in keyset.dots):
+                return "queries that lie in pages have no CPU kernel yet"
+    return None
+
+
 def _branch(plan: Plan, branch: BranchPlan) -> str | None:
-    if not isinstance(branch.normalizer, Streaming):
-        kind = type(branch.normalizer).__name__
-        return f"the normalizer {branch.normalizer.name!r} is {kind}, and only Streaming ones have a CPU kernel yet"
     if len({tuple((dot.width) for dot in keyset.dots) for keyset in branch.keysets}) != 1:
         return "key sets with dots of different widths have no CPU kernel yet"
     if len({keyset.alpha for keyset in branch.keysets}) != 1:
         return "key sets with different scales have no CPU kernel yet"
-    n = branch.normalizer
-    if "n_visible" in symbols(n.phi, n.psi, n.anchor, n.sink, n.finalize, n.lse):
-        return "a normalizer that reads the number of visible keys has no CPU kernel yet"
+    if branch.needs_visible and len(branch.keysets) > 1:
+        read = [*branch.row_expressions(), *(e for k in branch.keysets for e in (k.core, k.alpha)), branch.weight]
+        if any("n_visible" in symbols(*load.indices) for load in loads(*read)):
+            return "an index made of the number of visible keys of several key sets has no CPU kernel yet"
     for keyset in branch.keysets:
         if len(keyset.dots) > MOST_DOTS:
             return f"a score of {len(keyset.dots)} dots is more than the {MOST_DOTS} that a CPU kernel holds"
-        if "n_visible" in symbols(keyset.core, keyset.alpha, branch.weight):
-            return "the number of visible keys has no closed form for this mask, or there are several key sets"
         for view in (keyset.v, *(v for dot in keyset.dots for v in (dot.q, dot.k))):
             if view.feature is not None:
                 return f"the feature map on {view.tensor} has no CPU kernel yet"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +10,11 @@ from attngen.codegen.analysis import Arrays, Sizes, schedule
 from attngen.codegen.backend import Call
 from attngen.codegen.backends.cpu.abi import Abi
 from attngen.codegen.backends.cpu.config import CpuConfig
-from attngen.codegen.plan import Plan
-from attngen.ir.expr import Expr, loads
-from attngen.ir.nodes import Space
+from attngen.codegen.kept import Kept
+from attngen.codegen.pages import capacity, mask_of_batches
+from attngen.codegen.plan import KeySetPlan, Plan
+from attngen.ir import nodes
+from attngen.ir.expr import loads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,32 +24,38 @@ if TYPE_CHECKING:
 SEGMENT = 32
 """Keys between possible ends of a segment: fine enough for short documents, coarse enough to build fast."""
 
+Parts = tuple[Any, Any, Any, Any, Any]
 
-@dataclass
+
 class TableBuilder:
-    """Builds the table of one key set. What the mask reads is compared by value: identity misses a change in place."""
+    """Builds the table of one key set."""
 
-    mask: Expr
-    space: Space
-    sizes: Sizes
-    query_tile: int
-    names: tuple[str, ...]
-    positions: tuple[int, ...]
-    scalars: tuple[int, ...]
-    _kept: tuple[list[Any], tuple[Any, ...]] | None = None
+    def __init__(self, plan: Plan, abi: Abi, keyset: KeySetPlan, main: bool, config: CpuConfig, call: Call) -> None:
+        operands = [name for name, _ in abi.tensors]
+        tensors, scalars = operands[3:], (*abi.ints, *abi.floats)
+        space = plan.spec.space
+        n_k = call.operands[operands.index(keyset.v.tensor)].shape[1 if call.layout == "bnhd" else 2]
+        self.mask, self.within = keyset.mask, keyset.within
+        self.space = nodes.Sequence() if isinstance(space, nodes.Paged) else space
+        if isinstance(space, nodes.Paged) and main:
+            self.mask = mask_of_batches(keyset.mask, space)
+            n_k = capacity(space, tuple(call.operands[operands.index(space.table)].shape))
+        self.sizes = Sizes(call.n_q, n_k, call.n_b, call.n_h)
+        self.tile = (config.query_tile, SEGMENT)
+        ends = [end for pair in keyset.within.outer for end in pair] if keyset.within else []
+        names = dict.fromkeys(load.tensor for load in loads(self.mask, *ends))
+        self.names = ([n for n in names if n in tensors], [n for n in names if n in scalars])
+        given = len(tensors) if plan.written is None else len(plan.written.problem.operands) - 3
+        places = [tensors.index(n) for n in self.names[0]]
+        # What lowering added is made anew where it changes.
+        added = frozenset(place for place in places if place >= given)
+        self.build: Kept[Parts] = Kept(self._made, places, [scalars.index(n) for n in self.names[1]], added)
+        """Offsets, begins, ends, full flags and patterns for the inputs and scalars of a call."""
 
-    def build(self, inputs: Sequence[Tensor], scalars: Sequence[float]) -> tuple[Any, ...]:
-        """Offsets, begins, ends, full flags and patterns, as contiguous numpy arrays."""
-        values: list[Any] = [inputs[i] for i in self.positions] + [scalars[i] for i in self.scalars]
-        kept = self._kept  # what was read and what came of it, replaced in one step: other threads may be at it
-        if kept is None or not all(_same(a, b) for a, b in zip(values, kept[0], strict=True)):
-            read = [v if isinstance(v, int | float) else v.detach().clone() for v in values]
-            kept = self._kept = (read, self._arrays(read))
-        return kept[1]
-
-    def _arrays(self, read: list[Any]) -> tuple[Any, ...]:
-        arrays = {name: np.asarray(_numpy(v)) for name, v in zip(self.names, read, strict=True)}
-        found = schedule(self.mask, self.space, self.sizes, (self.query_tile, SEGMENT), Arrays(arrays))
+    def _made(self, tensors: Sequence[Tensor], numbers: Sequence[float]) -> Parts:
+        arrays = dict(zip(self.names[0], map(_numpy, tensors), strict=True))
+        data = Arrays(arrays | dict(zip(self.names[1], map(np.asarray, numbers), strict=True)))
+        found = schedule(self.mask, self.space, self.sizes, self.tile, data, within=self.within)
         ends = np.cumsum([0, *(len(t.begin) for t in found.tables)])
         offsets = [t.offsets[:-1] + start for t, start in zip(found.tables, ends, strict=False)]
         return (
@@ -62,43 +69,15 @@ class TableBuilder:
 
 def table_builders(plan: Plan, abi: Abi, config: CpuConfig, call: Call) -> list[TableBuilder]:
     """One builder for each table of the argument block."""
-    tensors = [name for name, _ in abi.tensors][3:]
-    scalars = [*abi.ints, *abi.floats]
-    builders = []
-    for branch, index in abi.tables:
-        keyset = plan.branches[branch].keysets[index]
-        names = tuple(dict.fromkeys(load.tensor for load in loads(keyset.mask)))
-        read = [n for n in names if n in tensors], [n for n in names if n in scalars]
-        keys = call.operands[[name for name, _ in abi.tensors].index(keyset.v.tensor)]
-        builders.append(
-            TableBuilder(
-                mask=keyset.mask,
-                space=plan.spec.space,
-                sizes=Sizes(
-                    n_q=call.n_q, n_k=keys.shape[1 if call.layout == "bnhd" else 2], n_b=call.n_b, n_h=call.n_h
-                ),
-                query_tile=config.query_tile,
-                names=(*read[0], *read[1]),
-                positions=tuple(tensors.index(n) for n in read[0]),
-                scalars=tuple(scalars.index(n) for n in read[1]),
-            )
-        )
-    return builders
+    return [
+        TableBuilder(plan, abi, plan.branches[branch].keysets[index], index == 0, config, call)
+        for branch, index in abi.tables
+    ]
 
 
 def _joined(parts: Sequence[Any], dtype: Any) -> Any:
     return np.concatenate([*parts, np.zeros(0, dtype)]).astype(dtype)
 
 
-def _same(value: Any, read: Any) -> bool:
-    if isinstance(value, int | float):
-        return bool(value == read)
-    import torch
-
-    return torch.equal(value, read)
-
-
-def _numpy(value: Any) -> Any:
-    if isinstance(value, int | float):
-        return value
+def _numpy(value: Tensor) -> Any:
     return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()

@@ -25,6 +25,9 @@ SPECS: dict[str, Callable[[], attngen.Spec]] = {
         score=scores.relative_bias(TABLE), normalizer=normalizers.softmax(sink=SLOPES)
     ),
     "neighborhood": lambda: attngen.mechanisms.neighborhood((8, 9), (3, 4), stride=(1, 2)),
+    "lssar": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.lssar(3, 0.5)),
+    "entmax": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.entmax(1.2)),
+    "stick_breaking": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.stick_breaking()),
     "dual_triangle": lambda: attngen.mechanisms.dual_triangle(),
 }
 ELEMENTS: dict[str, Any] = {"documents": {"ids": ("int64", 3)}}
