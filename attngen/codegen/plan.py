@@ -77,7 +77,8 @@ class BranchPlan:
 
     `decay_rate` is the k of the shift law: sums taken at anchor m are worth exp(k (m - m')) of sums at anchor m'.
     `exponential`: phi and psi are exp(s - m), so that the target may work in powers of two. `needs_visible`: the number
-    of visible keys is read, and has no closed form.
+    of visible keys is read, and has no closed form. `drops_massless`: a row whose mass is 0 gives 0, and a log-sum-exp
+    of -inf, without being looked at.
     """
 
     normalizer: Normalizer
@@ -89,6 +90,7 @@ class BranchPlan:
     needs_count: bool
     needs_vsum: bool
     last: Streaming
+    drops_massless: bool
     passes: tuple[PassPlan, ...] = ()
     scan: ScanPlan | None = None
     sink: Sink | None = None
@@ -126,7 +128,7 @@ def make_plan(spec: Spec, problem: Problem) -> Plan:
 
 def _branch(branch: Branch, index: int, spec: Spec, problem: Problem) -> BranchPlan:
     passes, scan, last = normal_form(branch.normalizer, shift_rate)
-    last = with_empty_rows(last, spec.space)
+    last, drops_massless = with_empty_rows(last, spec.space)
     exponential = not passes and _is_exponential(last)
     # In pages, n_k is the number of keys that are there: to masks they are a sequence.
     space = Sequence() if isinstance(spec.space, Paged) else spec.space
@@ -140,7 +142,7 @@ def _branch(branch: Branch, index: int, spec: Spec, problem: Problem) -> BranchP
         raise SpecError(f"the key sets of a branch have values of different widths: {sorted(widths)}")
     declared = last_declared(branch.normalizer)
     sink = None if declared is None else sink_of(declared)
-    used = symbols(last.finalize)
+    used = symbols(last.finalize, last.lse)
     found = BranchPlan(
         normalizer=branch.normalizer,
         width=widths.pop(),
@@ -148,9 +150,11 @@ def _branch(branch: Branch, index: int, spec: Spec, problem: Problem) -> BranchP
         weight=None if branch.weight is None else visible(branch.weight),
         decay_rate=0.0 if declared is None else shift_rate(declared),
         exponential=exponential,
-        needs_count="count" in used,
+        # With a sink, a row without keys has mass too: only the count tells it from the others.
+        needs_count="count" in used or sink is not None,
         needs_vsum="vsum" in used,
         last=mapped(last, visible),
+        drops_massless=drops_massless,
         passes=tuple(mapped(each, visible) for each in passes),
         scan=None if scan is None else mapped(scan, visible),
         sink=None if sink is None else mapped(sink, visible),

@@ -33,6 +33,11 @@ class Target:
     free: tuple[int, ...]
     by_query: bool
 
+    @property
+    def alone(self) -> bool:
+        """One number per task, kept with its rounding error: thousands of rows add to it."""
+        return not self.free
+
 
 @lru_cache(maxsize=256)
 def targets_of(plan: Plan, index: int, wanted: frozenset[str]) -> tuple[Target, ...]:

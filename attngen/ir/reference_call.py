@@ -70,7 +70,7 @@ def bind(spec: Spec, tensors: Mapping[str, Tensor | bool | int | float]) -> Call
         if name not in tensors:
             raise InputError(f"{name}: missing; this spec needs {', '.join(known)}")
         value = tensors[name]
-        tensor = value if isinstance(value, torch.Tensor) else torch.tensor(value)
+        tensor = value if isinstance(value, torch.Tensor) else _number(value)
         given[name] = tensor.to(dtype_of(declared[name].type if name in declared else "float"))
         rank = len(declared[name].axes) if name in declared else 4
         if tensor.dim() != rank:
@@ -88,6 +88,13 @@ def bind(spec: Spec, tensors: Mapping[str, Tensor | bool | int | float]) -> Call
     _check_grid(call)
     inputs = {i.name: _fit(i, given[i.name], call, viewed) for i in spec.inputs}
     return replace(call, inputs=inputs)
+
+
+def _number(value: float) -> Tensor:
+    import torch
+
+    # torch.tensor(0.1) has the 24 bits of the default dtype.
+    return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
 
 
 def _batches(spec: Spec, given: Mapping[str, Tensor], outer: Mapping[str, Tensor]) -> int:

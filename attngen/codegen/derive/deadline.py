@@ -40,8 +40,7 @@ class Budget:
         try:
             while not work.ended.wait(GLANCE):
                 if work.used() > self.left or time.monotonic() - start > PATIENCE * self.left:
-                    work.stop()
-                    work.ended.wait(GRACE)
+                    self._end(work)
                     raise TimeoutError(f"not done after {self.seconds:g} s")
         finally:
             # Also where the wait was interrupted: no thread is left to work for nobody.
@@ -50,6 +49,14 @@ class Budget:
         if work.error is not None:
             raise work.error
         return work.result  # type: ignore[return-value]
+
+    @staticmethod
+    def _end(work: _Work[T]) -> None:
+        """Stops the work: again and again, for what is raised in a destructor or a callback is lost."""
+        for _ in range(round(GRACE / GLANCE)):
+            work.stop()
+            if work.ended.wait(GLANCE):
+                return
 
 
 class _Work(threading.Thread, Generic[T]):

@@ -168,7 +168,7 @@ static void finish_tile(const Args& args, const QueryTile& q, Scratch<B>& scratc
     const typename B::Row& row = state.row[r];
     const RowTotals totals = row_totals<B>(state, r);
     if (__builtin_expect(saved.data != nullptr, 0)) save_row<B>(scratch, g, r, totals, &saved.at(q.begin + r, 0));
-    const bool empty = B::has_mass && totals.mass == 0;
+    const bool empty = B::drops_massless && totals.mass == 0;
     const real* acc = scratch.acc + (g * S::QT + r) * (long)S::DV_PAD;
     const real* v_sum = B::sums_values ? scratch.v_sum + (g * S::QT + r) * (long)S::DV_PAD : acc;
     for (int d = 0; d < S::DV_PAD; d += W) {
@@ -183,8 +183,8 @@ static void finish_tile(const Args& args, const QueryTile& q, Scratch<B>& scratc
     }
     if constexpr (K::wants_lse && B::gives_lse) {
       real lse = -INF;
-      if (totals.mass != 0) {
-        if constexpr (B::affine_exp2)
+      if (!empty) {
+        if constexpr (B::plain_lse)
           lse = (real)((double)totals.anchor + __builtin_log((double)totals.mass));
         else
           lse = B::lse(row, totals);

@@ -171,8 +171,14 @@ ATTNGEN_INLINE vb weigh_row(RowState<B, QT>& state, int r, real* const* scores, 
     if constexpr (B::sums_values) store_weights(Words(), visible + (long)r * KT, j, select(live, splat((real)1), vf{}));
     if constexpr (KS::weighted) p = select(vb(p == 0), p, p * KS::weight(row, keys));
     if constexpr (B::sparse) weighs |= vb(p != 0);
-    store_weights(Words(), s, j, p);
+    // Words are narrower than scores: backwards they would lie over scores that are still to be read.
+    if constexpr (B::descends)
+      store(s + j, p);
+    else
+      store_weights(Words(), s, j, p);
   }
+  if constexpr (B::descends)
+    for (int i = t.begin; i < t.end; i += W) store_weights(Words(), s, i, load(s + i));
   if constexpr (B::has_mass)
     state.mass[r] = B::anchored ? state.mass[r] * state.factor[r] + mass : state.mass[r] + mass;
   if constexpr (B::counts) state.count[r] += count;

@@ -120,8 +120,14 @@ static void add_to_totals(const Args& args, const Strip<G::keysets>& strip, cons
   for (int i = 0; i < G::targets; i++) {
     const Target& target = G::target(args, i);
     real* total = target.total + G::target_base(args, i, strip.b, strip.h);
+    if (target.alone) {
+      add_alone(total, own.copies[i][0]);
+      total[1] += own.copies[i][1];
+      continue;
+    }
     const Interval part = touched(target, strip.begin, strip.end);
-    for (long e = part.begin; e < part.end; e++) total[e] += own.copies[i][e];
+    // A condition may keep queries away from a tensor that has fewer rows than there are queries.
+    for (long e = part.begin; e < part.end && e < target.count; e++) total[e] += own.copies[i][e];
   }
 }
 

@@ -8,12 +8,20 @@ namespace attngen {
 // Where the cotangents of one indexed load go. `total` holds the axes that batch and head fix first, then the others,
 // so that a task's copy is one run of `count` elements of it. By axis of the tensor: `stride` within a copy (0: fixed),
 // `base` of the run within the total (0: not fixed). `inner` > 0: the first free axis is the query, and this is its
-// stride, so that a task touches nothing but its own rows.
+// stride, so that a task touches nothing but its own rows. `alone`: a copy is one number, a sum and its rounding error.
 struct Target {
   real* total;
-  int64_t count, inner;
+  int64_t count, inner, alone;
   int64_t stride[8], base[8];
 };
+
+// sum[0] + sum[1] += x, where sum[1] takes what rounding sum[0] leaves (the 2Sum of Knuth). What thousands of rows add to
+// one number would lose digits otherwise.
+ATTNGEN_INLINE void add_alone(real* sum, real x) {
+  const real before = sum[0], now = before + x, added = now - before;
+  sum[1] += (before - (now - added)) + (x - added);
+  sum[0] = now;
+}
 
 // p[start + step * key] += g, for step 1 or -1. Lanes without a key hold 0.
 ATTNGEN_INLINE void add_along_keys(real* p, int64_t start, int step, int64_t size, int64_t stride, const Keys& keys,

@@ -19,6 +19,15 @@ def stubborn() -> None:
             continue
 
 
+class Deaf:
+    """Loses what is raised while it goes."""
+
+    def __del__(self) -> None:
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            sum(range(100))
+
+
 def alive() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "attngen-algebra"]
 
@@ -33,6 +42,17 @@ def test_results_and_errors_come_back() -> None:
 def test_work_without_end_is_stopped() -> None:
     with pytest.raises(TimeoutError, match=r"not done after 0.2 s"):
         Budget(0.2).spend(stubborn)
+    assert not alive()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_is_lost_is_given_again() -> None:
+    def work() -> None:
+        Deaf()
+        stubborn()
+
+    with pytest.raises(TimeoutError):
+        Budget(0.05).spend(work)
     assert not alive()
 
 
@@ -68,6 +88,8 @@ def test_a_budget_is_spent_once() -> None:
     assert budget.left == 0
 
 
+# Other libraries may have callbacks of the garbage collector: raised in one, the signal is lost once, with a warning.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_sympy_is_stopped() -> None:
     import sympy
 

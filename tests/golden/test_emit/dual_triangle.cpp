@@ -75,8 +75,9 @@ struct Branch0 {
   static constexpr int dots = 1, DV = 32, offset = 0;
   static constexpr int D(int i) { return 32; }
   static constexpr bool anchored = true, anchor_trivial = true, affine_exp2 = true;
-  static constexpr bool has_mass = true, psi_is_phi = true, counts = false;
-  static constexpr bool sums_values = false, has_sink = false, gives_lse = true;
+  static constexpr bool has_mass = true, drops_massless = true;
+  static constexpr bool psi_is_phi = true, counts = false;
+  static constexpr bool sums_values = false, has_sink = false, gives_lse = true, plain_lse = true;
   static constexpr real adjust = 0.0;
   static constexpr int passes = 0, saved_offset = 0;
   static constexpr bool scans = false, descends = false, fades = false, sparse = false;
@@ -204,8 +205,9 @@ struct Branch1 {
   static constexpr int dots = 1, DV = 32, offset = 32;
   static constexpr int D(int i) { return 32; }
   static constexpr bool anchored = true, anchor_trivial = true, affine_exp2 = true;
-  static constexpr bool has_mass = true, psi_is_phi = true, counts = false;
-  static constexpr bool sums_values = false, has_sink = false, gives_lse = true;
+  static constexpr bool has_mass = true, drops_massless = true;
+  static constexpr bool psi_is_phi = true, counts = false;
+  static constexpr bool sums_values = false, has_sink = false, gives_lse = true, plain_lse = true;
   static constexpr real adjust = 0.0;
   static constexpr int passes = 0, saved_offset = 36;
   static constexpr bool scans = false, descends = false, fades = false, sparse = false;

@@ -15,6 +15,8 @@ from attngen.ir.expr import Expr, const, op, sym
 from attngen.ir.nodes import Affine
 from attngen.templates import render
 
+LOG_SUM_EXP: Expr = op("add", sym("m"), op("log", sym("mass")))
+
 
 @dataclass(frozen=True, slots=True)
 class BranchHoles:
@@ -34,11 +36,13 @@ class BranchHoles:
     anchor_trivial: str
     affine_exp2: str
     has_mass: str
+    drops_massless: str
     psi_is_phi: str
     counts: str
     sums_values: str
     has_sink: str
     gives_lse: str
+    plain_lse: str
     adjust: str
     pass_slots: int
     passes: int
@@ -100,11 +104,13 @@ def print_branch(scope: Scope, index: int, branch: BranchPlan, offset: int) -> s
         anchor_trivial=flag(normalizer.anchor == sym("s")),
         affine_exp2=flag(branch.exponential),
         has_mass=flag(psi is not None),
+        drops_massless=flag(branch.drops_massless),
         psi_is_phi=flag(psi == normalizer.phi),
         counts=flag(branch.needs_count),
         sums_values=flag(branch.needs_vsum),
         has_sink=flag(sink is not None),
         gives_lse=flag(lse is not None),
+        plain_lse=flag(branch.exponential and lse == LOG_SUM_EXP),
         adjust=repr(normalizer.offset),
         pass_slots=max(1, len(branch.passes)),
         passes=len(branch.passes),

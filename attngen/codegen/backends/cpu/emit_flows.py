@@ -40,7 +40,7 @@ def pair_flow(
         return Flow(place, True, slot)
     sizes = f"{args}{scope.abi.field(target.load.tensor)}_size"
     strides = f"{args}targets_{branch}[{place}].stride"
-    uniform = [f"inside({i.text}, {sizes}[{n}]) * {strides}[{n}]" for n, i in indices.items() if not i.vector]
+    uniform = [f"{_row_index(target, n, i.text, sizes)} * {strides}[{n}]" for n, i in indices.items() if not i.vector]
     copy = " + ".join([f"copies[{place}]", *uniform])
     step = unit_step(target.load.indices[varying[0]], lane) if len(varying) == 1 else None
     if step in (1, -1):
@@ -53,7 +53,7 @@ def pair_flow(
     items = ", ".join(
         f"Index{{0, {index.text}, true, {sizes}[{n}], {strides}[{n}]}}"
         if index.vector
-        else f"Index{{{index.text}, vi{{}}, false, {sizes}[{n}], {strides}[{n}]}}"
+        else f"Index{{{_row_index(target, n, index.text, sizes)}, vi{{}}, false, INT64_MAX, {strides}[{n}]}}"
         for n, index in indices.items()
     )
     name = f"to{len(printer.lines)}"
@@ -75,18 +75,24 @@ def flush_lines(
     printer = scope.printer(symbols, args="row.args->", rows=rows)
     for flow in flows:
         target = targets[flow.place]
-        offset = row_offset(scope, printer, target, (branch, flow.place))
         amount = f"reduce_add(sums.s[{flow.slot}])" if lane_sums else f"sums.s[{flow.slot}]"
-        printer.lines.append(f"    copies[{flow.place}][{offset}] += {amount};")
+        printer.lines.append(f"    {add_line(scope, printer, target, (branch, flow.place), amount)}")
     return printer.lines
 
 
-def row_offset(scope: Scope, printer: Printer, target: Target, at: tuple[int, int]) -> str:
-    """Where in the copy of a target a row-uniform load lies."""
+def add_line(scope: Scope, printer: Printer, target: Target, at: tuple[int, int], amount: str) -> str:
+    """The statement that adds a number to where a row-uniform load lies in the copy of its target."""
+    copy = f"copies[{at[1]}]"
+    if target.alone:
+        return f"add_alone({copy}, {amount});"
     sizes = f"row.args->{scope.abi.field(target.load.tensor)}_size"
     strides = f"row.args->targets_{at[0]}[{at[1]}].stride"
-    parts = [
-        f"inside({printer.emit(target.load.indices[n]).cast('int').text}, {sizes}[{n}]) * {strides}[{n}]"
-        for n in target.free
-    ]
-    return " + ".join(parts) or "0"
+    indices = {n: printer.emit(target.load.indices[n]).cast("int").text for n in target.free}
+    parts = [f"{_row_index(target, n, text, sizes)} * {strides}[{n}]" for n, text in indices.items()]
+    return f"{copy}[{' + '.join(parts)}] += {amount};"
+
+
+def _row_index(target: Target, axis: int, index: str, sizes: str) -> str:
+    """An index that the keys share, kept inside the copy."""
+    # The copy of a target by query has the rows of the task, be there as many in the tensor or not.
+    return index if target.by_query and axis == target.free[0] else f"inside({index}, {sizes}[{axis}])"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attngen.codegen.backends.cpu.emit_branch import row_body
-from attngen.codegen.backends.cpu.emit_flows import Flow, flush_lines, pair_flow, row_offset
+from attngen.codegen.backends.cpu.emit_flows import Flow, add_line, flush_lines, pair_flow
 from attngen.codegen.backends.cpu.emit_pairs import PairPrinter, choose, total_rows
 from attngen.codegen.backends.cpu.scope import ROW_SYMBOLS, Scope, flag
 from attngen.codegen.derive.backward import Flows, RowGradient, row_gradient
@@ -152,8 +152,8 @@ class _RowPrinter:
         for load, cotangent in flows:
             value = printer.emit(cotangent).cast("float")
             place = self._place(load)
-            offset = row_offset(self.scope, printer, self.targets[place], (self.index, place))
-            printer.lines.append(f"{printer.indent}if ({condition}) copies[{place}][{offset}] += {value.text};")
+            added = add_line(self.scope, printer, self.targets[place], (self.index, place), value.text)
+            printer.lines.append(f"{printer.indent}if ({condition}) {added}")
 
 
 def _any_of(numbers: list[int]) -> str:

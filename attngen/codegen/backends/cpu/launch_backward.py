@@ -56,7 +56,7 @@ def prepare_backward(
         (name, operands[name].shape, view_strides(torch.empty(operands[name].shape, device="meta"), call))
         for name in viewed(plan)
     ]
-    unused = [0] * (3 + 2 * MOST_AXES)
+    unused = [0] * (4 + 2 * MOST_AXES)
     fields_count = 6 + 5 * len(viewed_totals) + sum(len(unused) * max(1, len(branch)) for branch in places)
     pack_fields = struct.Struct(f"={fields_count}q").pack
     wanted_types = [
@@ -99,7 +99,7 @@ def prepare_backward(
                 raise AttngenError("the CPU kernel ran out of memory for its sums")
         for branch, branch_sums in zip(places, sums, strict=True):
             for place, total in zip(branch, branch_sums, strict=True):
-                part, name = total.permute(place.order), place.tensor
+                part, name = (total.sum(-1) if place.alone else total).permute(place.order), place.tensor
                 found[name] = found[name] + part if name in found else part
         return [
             None if dtype is None else _finished(found.get(name), tensor, dtype)
@@ -119,9 +119,10 @@ def _finished(total: Tensor | None, tensor: Tensor, dtype: torch.dtype) -> Tenso
 @dataclass(frozen=True, slots=True)
 class Place:
     """The total of one indexed load: its shape (fixed axes first), the order that leads back to the tensor's axes, and
-    the fields of the C++ Target after the pointer."""
+    the fields of the C++ Target after the pointer. `alone`: sums and their rounding errors, side by side."""
 
     tensor: str
+    alone: bool
     shape: tuple[int, ...]
     order: tuple[int, ...]
     fields: tuple[int, ...]
@@ -137,11 +138,14 @@ def _place(target: Target, tensor: Tensor) -> Place:
             f"{name}: its gradient needs {4 * count / 2**30:.1f} GiB of sums in each thread, and at most "
             f"{LARGEST_COPY / 2**30:.0f} GiB are taken; index {name} with q alone along one axis, or detach it"
         )
-    strides = [prod(shape[i + 1 :]) for i in range(len(shape))]
+    if target.alone:
+        shape, count = (*shape, 2), 2
+    strides = [prod(shape[i + 1 :]) for i in range(len(axes))]
     by_axis = dict(zip(axes, strides, strict=True))
     free = [by_axis[a] if a in target.free else 0 for a in range(tensor.dim())]
     base = [by_axis[a] if a in target.fixed else 0 for a in range(tensor.dim())]
     inner = by_axis[target.free[0]] if target.by_query else 0
     room = [0] * (MOST_AXES - tensor.dim())
     order = tuple(axes.index(a) for a in range(tensor.dim()))
-    return Place(target.load.tensor, shape, order, (count, inner, *free, *room, *base, *room))
+    fields = (count, inner, int(target.alone), *free, *room, *base, *room)
+    return Place(target.load.tensor, target.alone, shape, order, fields)
