@@ -9,7 +9,8 @@ import torch
 import attngen
 from attngen import masks, normalizers, scores
 from attngen.codegen.backends.cpu import compiler, isa
-from attngen.codegen.backends.cpu.config import default
+from attngen.codegen.backends.cpu.config import CpuConfig, default
+from attngen.codegen.plan import make_plan
 from attngen.explain import Explanation
 
 HAS_COMPILER = not isinstance(compiler.find(), compiler.NoCompiler)
@@ -21,6 +22,14 @@ def explained(spec: attngen.Spec, n_q: int, n_k: int, heads: int = 2, backend: s
     found = attngen.compile(spec, backend=backend).explain(q, k, k)
     assert isinstance(found, Explanation)
     return found
+
+
+def chosen(spec: attngen.Spec, n: int = 8) -> CpuConfig:
+    """The tiles of the CPU kernel."""
+    q = torch.randn(1, 2, n, 8)
+    kernel = attngen.compile(spec)
+    tensors, _, _ = kernel._values({})
+    return default(isa.choose(), make_plan(kernel.spec.ir, kernel.engine().problem(q, q, q, tensors, False)))
 
 
 def brute(seen: np.ndarray, tile: tuple[int, int]) -> tuple[int, int, int]:
@@ -38,7 +47,7 @@ def test_tiles_and_pairs_equal_brute_force(n_q: int, n_k: int, window: int) -> N
     at = np.arange(n_q)[:, None] + n_k - n_q
     kv = np.arange(n_k)
     seen = (kv <= at) & (kv > at - window)
-    config = default(isa.choose(), "fp32")
+    config = chosen(attngen.Spec(mask=masks.sliding_window(window)))
     assert facts.tile == (config.query_tile, config.key_tile)
     assert facts.tiles is not None
     assert (facts.tiles.tiles, facts.tiles.visited, facts.tiles.full) == tuple(2 * n for n in brute(seen, facts.tile))
@@ -60,7 +69,7 @@ def test_the_choice_and_the_others() -> None:
     choice = explained(attngen.Spec(mask=masks.causal()), 8, 8).choice
     others = dict(choice.others)
     assert choice.backend == "cpu"
-    assert choice.config == str(default(isa.choose(), "fp32"))
+    assert choice.config == str(chosen(attngen.Spec(mask=masks.causal())))
     assert others["reference"] == "comes after 'cpu', which takes the spec"
     assert others["triton"] == "does not run on device 'cpu' in this version"
     refused = explained(attngen.mechanisms.linear(), 8, 8).choice

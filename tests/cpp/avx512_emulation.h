@@ -116,6 +116,13 @@ EMULATED __m512 _mm512_roundscale_ps(__m512 a, int mode) {
     return mode == 8 ? __builtin_rintf(a[i]) : mode == 9 ? __builtin_floorf(a[i]) : __builtin_ceilf(a[i]);
   });
 }
+// What rounding to a whole number (8 nearest even, 9 down) takes away; 0 of an infinity.
+EMULATED __m512 _mm512_reduce_ps(__m512 a, int mode) {
+  return emulated::floats([&](int i) {
+    const float whole = mode == 8 ? __builtin_rintf(a[i]) : __builtin_floorf(a[i]);
+    return __builtin_isinf(a[i]) ? 0.0f : a[i] - whole;
+  });
+}
 EMULATED __m512 _mm512_scalef_ps(__m512 a, __m512 b) {
   return emulated::floats(
       [&](int i) { return b[i] == b[i] ? __builtin_ldexpf(a[i], (int)__builtin_floorf(b[i])) : (float)b[i]; });

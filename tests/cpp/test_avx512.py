@@ -86,7 +86,8 @@ def test_values(name: str, isa: str, tmp_path: Path) -> None:
     for b, n_q, n_k in [(2, 260, 260), (1, 70, 33)] if name != "table" else [(2, 260, 260)]:
         q, k, v = operands(b=b, n_q=n_q, n_k=n_k, d=40, dv=23, dtype=dtype)
         problem = kernel.engine().problem(q, k, v, tensors, lse)
-        plan, config = make_plan(kernel.spec.ir, problem), default(isa.partition("-")[0], problem.dtype)
+        plan = make_plan(kernel.spec.ir, problem)
+        config = default(isa.partition("-")[0], plan)
         if function is None:
             function = emulated(emit(plan, config).text, isa == "avx512_bf16", tmp_path)
         call = Call(b, 4, n_q, n_k, "bhnd", (q, k, v, *tensors))
@@ -104,7 +105,8 @@ def test_few_queries(isa: str, tmp_path: Path) -> None:
     for n_q, n_k in [(1, 1300), (3, 1300), (4, 17), (30, 1300)]:
         q, k, v = operands(b=1, hk=1, n_q=n_q, n_k=n_k, d=64, dv=40, dtype=dtype)
         problem = kernel.engine().problem(q, k, v, [], True)
-        plan, config = make_plan(kernel.spec.ir, problem), default(isa.partition("-")[0], problem.dtype)
+        plan = make_plan(kernel.spec.ir, problem)
+        config = default(isa.partition("-")[0], plan)
         if function is None:
             function = emulated(emit(plan, config).text, isa == "avx512_bf16", tmp_path)
         out, row, _ = prepare(function, config, plan, Call(1, 4, n_q, n_k, "bhnd", (q, k, v)))(q, k, v, [], ())
@@ -120,7 +122,8 @@ def test_sources_are_accepted_by_the_compiler(isa: str, dtype: torch.dtype, tmp_
         kernel = attngen.compile(spec())
         tensors, _, _ = kernel._values({})
         problem = kernel.engine().problem(*operands(d=64, dtype=dtype), tensors, False)
-        source = emit(make_plan(kernel.spec.ir, problem), default(isa, problem.dtype)).text
+        plan = make_plan(kernel.spec.ir, problem)
+        source = emit(plan, default(isa, plan)).text
         folder = tmp_path / name
         folder.mkdir()
         assert compiler.compile_shared(source, isa, folder).is_file()

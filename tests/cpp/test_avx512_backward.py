@@ -30,7 +30,7 @@ def test_the_emulated_backward_agrees_with_the_reference(name: str, isa: str, tm
     tensors, ints, floats = kernel._values({})
     out, _, rows = engine.forward(q, k, v, tensors, ints, floats, False, True)
     plan = engine.compiled(q, k, v, tensors, False, True).plan
-    config = default_backward(isa.removesuffix("-fp16"), plan.problem.dtype)
+    config = default_backward(isa.removesuffix("-fp16"), plan)
     source = emit_backward(plan, config, frozenset()).text
     function = emulated(source, isa == "avx512_bf16", tmp_path, BACKWARD)
     call = Call(2, 4, 130, 201, "bhnd", (q, k, v, *tensors))

@@ -403,7 +403,8 @@ def test_kernels_with_bf16_dot_products_are_not_biased(tmp_path: Path) -> None:
     for adjusted in (None, "adjusted"):
         kernel = attngen.compile(attngen.Spec(normalizer=normalizers.softmax(numerics=adjusted)))  # type: ignore[arg-type]
         problem = kernel.engine().problem(rows.q, rows.k, rows.v, [], False)
-        plan, config = make_plan(kernel.spec.ir, problem), default("avx512_bf16", "bf16")
+        plan = make_plan(kernel.spec.ir, problem)
+        config = default("avx512_bf16", plan)
         folder = tmp_path / str(adjusted)
         folder.mkdir()
         function = emulated(emit(plan, config).text, True, folder)

@@ -166,6 +166,7 @@ static void run_keyset_in_place(const Args& args, const QueryTile& group, Scratc
       if (seen.begin >= seen.end) continue;
       TileKeys t = {first, 0, 0, (int)(last - first)};
       cover(t, seen, W);
+      t.seen = t.seen_end = t.begin;
       step_in_place<B, KS>(args, scratch, g, q, t, v);
     }
   });

@@ -33,6 +33,37 @@ static void pack_all_queries(const Args& args, const QueryTile& q, Scratch<B>& s
   if constexpr (I + 1 < B::dots) pack_all_queries<B, I + 1>(args, q, scratch, g);
 }
 
+// The block that most likely comes after keys [first, last), while `group` works on these.
+template <class B, class KS, class Args>
+static void look_ahead(const Args& args, const QueryTile& group, long first, long last, Scratch<B>& scratch) {
+  typedef Shape<B> S;
+  typedef typename S::tile T;
+  const long length = KS::length(args, group.b, group.h);
+  const long from = B::descends ? first - S::KT : last, to = from + S::KT < length ? from + S::KT : length;
+  const bool more = from >= 0 && from < to;
+  *scratch.ahead = {};
+  if (!more) return;
+  scratch.ahead->runs[0] = run_ahead(KS::template k<0>(args, group.b, group.h), from, to, B::D(0));
+  scratch.ahead->runs[1] = run_ahead(KS::v(args, group.b, group.h), from, to, B::DV);
+  constexpr long columns = Panels<S::DV_PAD / W, T::PV_NV>::count;
+  const long rows = group.heads > 1 ? group.heads * group.rows() : group.rows();
+  set_pace(*scratch.ahead, rows / T::QK_MR * (S::KT / S::PANEL) + rows / T::PV_MR * columns);
+}
+
+// The tile with its first run of panels that all queries see.
+template <class KS, class Args>
+static TileKeys seen_by_all(const Args& args, const QueryTile& q, TileKeys t, int panel) {
+  t.seen = t.seen_end = t.end;
+  for (int j = t.begin; j < t.end && j + panel <= t.present; j += panel)
+    if (KS::full(args, q.b, q.h, q.begin, q.end, t.first + j, t.first + j + panel)) {
+      if (t.seen_end != j) t.seen = j;
+      t.seen_end = j + panel;
+    } else if (t.seen < t.end) {
+      break;
+    }
+  return t;
+}
+
 // All keys of one key set.
 template <class B, class KS, class Args>
 static void run_keyset(const Args& args, const QueryTile& group, Scratch<B>& scratch, const Slice& slice) {
@@ -55,6 +86,7 @@ static void run_keyset(const Args& args, const QueryTile& group, Scratch<B>& scr
         pack_values<typename S::Words, typename B::element, B::DV, S::tile::PV_NV, S::KT, S::PANEL>(
             v, first, packed.begin, packed.end, packed.present, scratch.v);
 
+    look_ahead<B, KS>(args, group, first, last, scratch);
     for (int g = 0; group.part(g, S::QT).rows() > 0; g++) {
       const QueryTile q = group.part(g, S::QT);
       const Interval seen = visible_hull<KS>(args, q, hull.begin, hull.end);
@@ -67,7 +99,7 @@ static void run_keyset(const Args& args, const QueryTile& group, Scratch<B>& scr
       if (t.end <= t.present && KS::full(args, q.b, q.h, q.begin, q.end, first + t.begin, first + t.end))
         tile_step<false, B, KS>(scratch, g, q.rows(), t, finite, v);
       else
-        tile_step<true, B, KS>(scratch, g, q.rows(), t, finite, v);
+        tile_step<true, B, KS>(scratch, g, q.rows(), seen_by_all<KS>(args, q, t, S::PANEL), finite, v);
     }
   });
 }
@@ -198,6 +230,7 @@ static void finish_tile(const Args& args, const QueryTile& q, Scratch<B>& scratc
 template <class B, class Args>
 static void start_group(const Args& args, const QueryTile& group, Scratch<B>& scratch) {
   typedef Shape<B> S;
+  *scratch.ahead = {};
   for (int g = 0; group.part(g, S::QT).rows() > 0; g++) {
     const QueryTile q = group.part(g, S::QT);
     pack_all_queries<B>(args, q, scratch, g);
@@ -239,6 +272,25 @@ static __attribute__((noinline)) void run_branch(const Args& args, const QueryTi
     finish_tile<K, B>(args, group.part(g, S::QT), scratch, g, total);
 }
 
+// Whether the last queries see far more keys than others do, as under a causal mask.
+template <class K, class Args, class F>
+static bool grows(const Args& args, long groups, F&& group_of) {
+  long all = 0, last = 0;
+  for (long i = 0; i < groups; i++) {
+    last = 0;
+    K::for_each_branch([&](auto branch) {
+      decltype(branch)::for_each_keyset([&](auto keyset) {
+        typedef decltype(keyset) KS;
+        const QueryTile group = group_of(i, 0, 0, 1);
+        const Interval seen = visible_hull<KS>(args, group, 0, KS::length(args, group.b, group.h));
+        if (seen.begin < seen.end) last += seen.end - seen.begin;
+      });
+    });
+    all += last;
+  }
+  return last * groups > all + all / 4;
+}
+
 // Returns 0, or 1 when memory is exhausted.
 template <class K, class Args>
 static int run_forward(const Args& args) {
@@ -257,6 +309,8 @@ static int run_forward(const Args& args) {
     return QueryTile{b, h, begin, end, (int)count, table || tiles == 1};
   };
   const Division division = divide<K>(args, groups, most_rows, group_of);
+  // Head by head, since the tasks of a head share its keys; unless that leaves the longest ones for last.
+  const bool longest_first = K::masked && grows<K>(args, groups, group_of);
 
   Arena size = {nullptr, 0};
   size_t largest = 0;
@@ -303,8 +357,8 @@ static int run_forward(const Args& args) {
     };
     for (; task >= 0; task = team.next()) {
       const long unit = task / division.slices, many = heads / division.heads;
-      // Longest first: with a causal mask the last queries see the most keys.
-      const long i = K::descending ? groups - 1 - unit / many : unit / many, bh = unit % many * division.heads;
+      const long i = longest_first ? groups - 1 - unit / many : unit % groups;
+      const long bh = (longest_first ? unit % many : unit / groups) * division.heads;
       const QueryTile group = group_of(i, (int)(bh / call.heads), (int)(bh % call.heads), division.heads);
       real* own = sums + unit * division.slices * sums_of_slice;
       run(group, {task % division.slices, division.slices}, own);

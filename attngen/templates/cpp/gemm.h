@@ -38,14 +38,22 @@ ATTNGEN_INLINE void register_tile(const typename Words::word* a, long a_row, con
     }
 }
 
-// All rows against one panel: MR rows at a time, then half as many, so that few rows (decoding) cost little.
-template <class Words, int MR, int NV, bool Accumulate, bool Scaled = true, long A_STEP = 1>
+struct Nothing {
+  void operator()() const {}
+};
+
+// All rows against one panel: MR rows at a time, then half as many, so that few rows (decoding) cost little. `between`
+// is called once for each of the large register tiles.
+template <class Words, int MR, int NV, bool Accumulate, bool Scaled = true, long A_STEP = 1, class Between = Nothing>
 ATTNGEN_INLINE void panel_product(const typename Words::word* a, long a_row, const typename Words::word* b, real* c,
-                                  long c_row, const real* factors, long steps, int rows) {
+                                  long c_row, const real* factors, long steps, int rows,
+                                  const Between& between = Between()) {
   int r = 0;
-  for (; r + MR <= rows; r += MR)
+  for (; r + MR <= rows; r += MR) {
+    between();
     register_tile<Words, MR, NV, Accumulate, Scaled, A_STEP>(a + r * a_row, a_row, b, c + r * c_row, c_row,
                                                              factors + r, steps);
+  }
   if constexpr (MR > 1)
     if (r < rows)
       panel_product<Words, MR / 2, NV, Accumulate, Scaled, A_STEP>(a + r * a_row, a_row, b, c + r * c_row, c_row,

@@ -26,11 +26,12 @@ constexpr real HUGE_OFFSET = 1048576;
 static inline bool is_huge(real offset) { return !(offset > -HUGE_OFFSET && offset < HUGE_OFFSET); }
 
 // One tile: rows [0, rows) and keys first + [begin, end), of which those from `present` on do not exist. A tile with
-// PARTIAL false is visible everywhere.
+// PARTIAL false is visible everywhere, one with PARTIAL true at least from `seen` to `seen_end`.
 struct TileKeys {
   long first;
   int begin, end;
   int present;
+  int seen = 0, seen_end = 0;
 };
 
 template <bool PARTIAL, class KS, class Row>
@@ -57,6 +58,31 @@ ATTNGEN_INLINE vf core_score(const typename B::Row& row, const Keys& keys, real*
   return core;
 }
 
+// The largest anchor of keys [begin, end) of a row; stores core(s).
+template <bool PARTIAL, class B, class KS>
+ATTNGEN_INLINE vf largest_anchor(const typename B::Row& row, real* const* scores, long at, const TileKeys& t, int begin,
+                                 int end) {
+  real* s = scores[0] + at;
+  vf best = splat(-INF);
+  if constexpr (!PARTIAL && KS::score_trivial && B::anchor_trivial) {
+    vf more[4] = {best, best, best, best};
+    int j = begin;
+    for (; j + 4 * W <= end; j += 4 * W)
+#pragma GCC unroll 4
+      for (int u = 0; u < 4; u++) more[u] = raw_max(load(s + j + u * W), more[u]);
+    for (; j < end; j += W) more[0] = raw_max(load(s + j), more[0]);
+    return raw_max(raw_max(more[0], more[1]), raw_max(more[2], more[3]));
+  }
+  for (int j = begin; j < end; j += W) {
+    Keys keys = keys_at<PARTIAL, KS>(row, t, j);
+    vf core = core_score<PARTIAL, B, KS>(row, keys, scores, at + j);
+    store(s + j, core);
+    if constexpr (!B::anchor_trivial) core = select(vb(core == -INF), core, B::anchor(row, core));
+    best = raw_max(core, best);
+  }
+  return best;
+}
+
 // First pass of anchored normalizers: stores core(s), moves the anchor, and leaves in `factor` what the accumulator
 // and the mass have to be multiplied with.
 template <bool PARTIAL, class B, class KS, int QT, int KT>
@@ -64,23 +90,14 @@ static inline void anchor_pass(RowState<B, QT>& state, int rows, real* const* sc
   for (int r = 0; r < rows; r++) {
     const typename B::Row& row = state.row[r];
     real* s = scores[0] + (long)r * KT;
-    vf best = splat(-INF);
-    if constexpr (!PARTIAL && KS::score_trivial && B::anchor_trivial) {
-      vf more[4] = {best, best, best, best};
-      int j = t.begin;
-      for (; j + 4 * W <= t.end; j += 4 * W)
-#pragma GCC unroll 4
-        for (int u = 0; u < 4; u++) more[u] = raw_max(load(s + j + u * W), more[u]);
-      for (; j < t.end; j += W) more[0] = raw_max(load(s + j), more[0]);
-      best = raw_max(raw_max(more[0], more[1]), raw_max(more[2], more[3]));
+    const long at = (long)r * KT;
+    vf best;
+    if constexpr (PARTIAL) {
+      best = largest_anchor<true, B, KS>(row, scores, at, t, t.begin, t.seen);
+      best = raw_max(largest_anchor<false, B, KS>(row, scores, at, t, t.seen, t.seen_end), best);
+      best = raw_max(largest_anchor<true, B, KS>(row, scores, at, t, t.seen_end, t.end), best);
     } else {
-      for (int j = t.begin; j < t.end; j += W) {
-        Keys keys = keys_at<PARTIAL, KS>(row, t, j);
-        vf core = core_score<PARTIAL, B, KS>(row, keys, scores, (long)r * KT + j);
-        store(s + j, core);
-        if constexpr (!B::anchor_trivial) core = select(vb(core == -INF), core, B::anchor(row, core));
-        best = raw_max(core, best);
-      }
+      best = largest_anchor<false, B, KS>(row, scores, at, t, t.begin, t.end);
     }
     real old = state.anchor[r], now = reduce_max(best);
     // Products of finite numbers may overflow; inf - inf must not make the row NaN.

@@ -115,14 +115,13 @@ ATTNGEN_INLINE void transpose(vf (&r)[W]) {
 
 // 2^x for x <= 0, relative error 2e-7, exactly 1 at 0 and exactly 0 below -150; NaN stays NaN.
 ATTNGEN_INLINE vf exp2_nonpositive(vf x) {
-  x = raw_max(splat(-151.0f), x);
-  vf n = round(x), f = x - n;
-  vf p = fma(f, splat(0x1.5bba14p-10f), splat(0x1.3cea88p-7f));
-  p = fma(p, f, splat(0x1.c6b752p-5f));
-  p = fma(p, f, splat(0x1.ebf9bcp-3f));
-  p = fma(p, f, splat(0x1.62e42ap-1f));
+  vf f = vf(_mm512_reduce_ps(__m512(x), 9));  // x - floor(x), and 0 for -inf
+  vf p = fma(f, splat(0x1.e974fcp-10f), splat(0x1.277854p-7f));
+  p = fma(p, f, splat(0x1.c91ce6p-5f));
+  p = fma(p, f, splat(0x1.ebdb56p-3f));
+  p = fma(p, f, splat(0x1.62e4bap-1f));
   p = fma(p, f, splat(1.0f));
-  return vf(_mm512_scalef_ps(__m512(p), __m512(n)));
+  return vf(_mm512_scalef_ps(__m512(p), __m512(x)));  // scales by 2^floor(x)
 }
 
 }  // namespace attngen

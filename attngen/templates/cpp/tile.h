@@ -1,6 +1,7 @@
 // One query tile meets one packed key tile: S = Q K^T, the row passes, acc = acc * factor + P V. Also the memory in
 // which that happens.
 #pragma once
+#include "ahead.h"
 #include "pack.h"
 #include "row_passes.h"
 
@@ -37,6 +38,7 @@ struct Scratch {
   typename S::word *q[B::dots], *k[B::dots], *v;
   real *scores[B::dots], *visible, *acc, *v_sum, *ones;
   RowState<B, S::QT>* state;
+  Ahead* ahead;  // the block after the one at hand
 
   explicit Scratch(Arena& arena) {
     for (int i = 0; i < B::dots; i++) {
@@ -47,6 +49,7 @@ struct Scratch {
     v = arena.take<typename S::word>(S::KT * S::DV_PAD);
     acc = arena.take<real>((long)S::G * S::QT * S::DV_PAD);
     state = arena.take<RowState<B, S::QT>>(S::G);
+    ahead = arena.take<Ahead>(1);
     visible = arena.take<real>(B::sums_values ? S::QT * S::KT : 0);
     v_sum = arena.take<real>(B::sums_values ? (long)S::G * S::QT * S::DV_PAD : 0);
     ones = arena.take<real>(S::QT);
@@ -61,7 +64,8 @@ static inline void score_product(const Scratch<B>& scratch, int first, int rows,
   const typename S::word* q = scratch.q[I] + first * DW;
   for (int j = t.begin; j < t.end; j += S::PANEL)
     panel_product<typename S::Words, S::tile::QK_MR, S::tile::QK_NV, false>(
-        q, DW, scratch.k[I] + j * DW, scratch.scores[I] + j, S::KT, nullptr, DW, rows);
+        q, DW, scratch.k[I] + j * DW, scratch.scores[I] + j, S::KT, nullptr, DW, rows,
+        [&] { go_on(*scratch.ahead); });
   if constexpr (I + 1 < B::dots) score_product<B, I + 1>(scratch, first, rows, t);
 }
 
@@ -79,10 +83,11 @@ static inline void value_product(const Scratch<B>& scratch, const real* weights,
     const int width = (i < P::wide_count ? P::wide : P::wide - 1) * W;
     const typename S::word* v = scratch.v + S::KT / Words::per_word * column + t.begin / Words::per_word * width;
     if (i < P::wide_count)
-      panel_product<Words, S::tile::PV_MR, P::wide, true>(p, S::KT, v, acc + column, S::DV_PAD, factor, steps, rows);
+      panel_product<Words, S::tile::PV_MR, P::wide, true>(p, S::KT, v, acc + column, S::DV_PAD, factor, steps, rows,
+                                                          [&] { go_on(*scratch.ahead); });
     else if constexpr (P::wide > 1)
       panel_product<Words, S::tile::PV_MR, P::wide - 1, true>(p, S::KT, v, acc + column, S::DV_PAD, factor, steps,
-                                                              rows);
+                                                              rows, [&] { go_on(*scratch.ahead); });
     column += width;
   }
 }

@@ -287,7 +287,7 @@ struct Branch1 {
 struct Kernel {
   static constexpr int QT = Tile::QT, G = Tile::G, branches = 2, DO = 64;
   static constexpr int saved_columns = 72;
-  static constexpr bool wants_lse = false, descending = true;
+  static constexpr bool wants_lse = false, masked = true;
   static const int32_t* units(const Args& a) { return nullptr; }
   template <class F> static void for_each_branch(F&& f) { f(Branch0{}); f(Branch1{}); }
   static Rows<float> out(const Args& a, int b, int h) {

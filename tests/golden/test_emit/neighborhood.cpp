@@ -261,7 +261,7 @@ struct Branch0 {
 struct Kernel {
   static constexpr int QT = Tile::QT, G = Tile::G, branches = 1, DO = 64;
   static constexpr int saved_columns = 68;
-  static constexpr bool wants_lse = true, descending = true;
+  static constexpr bool wants_lse = true, masked = true;
   static const int32_t* units(const Args& a) { return nullptr; }
   template <class F> static void for_each_branch(F&& f) { f(Branch0{}); }
   static Rows<float> out(const Args& a, int b, int h) {

@@ -155,7 +155,7 @@ struct Branch0 {
 struct Kernel {
   static constexpr int QT = Tile::QT, G = Tile::G, branches = 1, DO = 64;
   static constexpr int saved_columns = 4;
-  static constexpr bool wants_lse = true, descending = false;
+  static constexpr bool wants_lse = true, masked = false;
   static const int32_t* units(const Args& a) { return nullptr; }
   template <class F> static void for_each_branch(F&& f) { f(Branch0{}); }
   static Rows<float> out(const Args& a, int b, int h) {

@@ -51,7 +51,7 @@ class CpuBackend:
         return refusal(plan)
 
     def configs(self, plan: Plan) -> tuple[CpuConfig, ...]:
-        return (default(isa.choose(), plan.problem.dtype),)
+        return (default(isa.choose(), plan),)
 
     def emit(self, plan: Plan, config: CpuConfig) -> SourceFile:
         return emit(lowered(plan), config)
@@ -94,7 +94,7 @@ class CpuBackend:
         return backward_refusal(plan)
 
     def configs_backward(self, plan: Plan) -> tuple[CpuConfig, ...]:
-        return (default_backward(isa.choose(), plan.problem.dtype),)
+        return (default_backward(isa.choose(), plan),)
 
     def emit_backward(self, plan: Plan, config: CpuConfig, wanted: frozenset[str]) -> SourceFile:
         return emit_backward(lowered(plan), config, wanted)

@@ -35,7 +35,7 @@ class ForwardHoles:
     width: int
     saved_columns: int
     wants_lse: str
-    descending: str
+    masked: str
     units: str
     each_branch: str
     element: str
@@ -61,7 +61,7 @@ def emit(plan: Plan, config: CpuConfig) -> SourceFile:
         width=plan.width,
         saved_columns=saved_columns(plan),
         wants_lse=flag(plan.problem.return_lse),
-        descending=flag(any(keyset.masked for branch in plan.branches for keyset in branch.keysets)),
+        masked=flag(any(keyset.masked for branch in plan.branches for keyset in branch.keysets)),
         units=f"(const int32_t*)a.{abi.field(names_for(plan.written.spec).units)}_data" if plan.written else "nullptr",
         each_branch=" ".join(f"f(Branch{i}{{}});" for i in range(len(plan.branches))),
         element=ELEMENT[dtype],

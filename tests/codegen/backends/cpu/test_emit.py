@@ -35,7 +35,7 @@ ELEMENTS: dict[str, Any] = {"documents": {"ids": ("int64", 3)}}
 
 def generated(name: str, isa: str = "avx2", **problem: Any) -> str:
     plan = plan_of(SPECS[name](), lse=len(SPECS[name]().ir.branches) == 1, **ELEMENTS.get(name, {}), **problem)
-    return emit(plan, default(isa, plan.problem.dtype)).text
+    return emit(plan, default(isa, plan)).text
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -52,7 +52,7 @@ def test_the_same_plan_gives_the_same_text(name: str) -> None:
 def test_lengths_and_numbers_are_not_in_the_text() -> None:
     def windowed(window: int) -> str:
         plan = plan_of(attngen.Spec(mask=masks.sliding_window(window)))
-        return emit(plan, default("avx2", "fp32")).text
+        return emit(plan, default("avx2", plan)).text
 
     assert windowed(123457) == windowed(7)
     assert "123457" not in windowed(123457)
