@@ -15,8 +15,9 @@ static void pack_group_queries(const Args& args, const QueryTile& group, BackScr
   pack_queries<typename S::Words, element, D>(q, group.begin, group.rows(), scratch.q[I]);
   for (int g = 0; group.part(g, S::QT).rows() > 0; g++) {
     const QueryTile tile = group.part(g, S::QT);
-    if (pack_values<NumberWords, element, D, S::tile::PV_NV, S::QT, S::QT>(
-            q, tile.begin, 0, S::QT, tile.rows(), scratch.q_panels[I] + (long)g * S::QT * BackScratch<G>::pad(D)))
+    if (pack_values<typename S::Words, element, D, S::tile::PV_NV, S::QT, S::QT>(
+            q, tile.begin, 0, S::QT, tile.rows(),
+            scratch.q_panels[I] + (long)g * S::QT / S::Words::per_word * BackScratch<G>::pad(D)))
       scratch.careful[g] |= 1;
   }
   if constexpr (I + 1 < B::dots) pack_group_queries<G, I + 1>(args, group, scratch);
@@ -55,7 +56,8 @@ static void prepare_row(const Args& args, const QueryTile& group, int r, BackScr
     more += B::DV;
   }
   if constexpr (B::saves_vsum) __builtin_memcpy(vsum, more, sizeof(real) * B::DV);
-  real* dacc = scratch.dacc + (long)r * S::DV_PAD;
+  typedef typename S::Words::number number;
+  number* dacc = (number*)scratch.dacc + (long)r * S::DV_PAD;
   const bool empty = B::drops_massless && row.totals.mass == 0;
   vf dmass = {};
   typename G::Sums sums = {};
@@ -85,13 +87,14 @@ static void prepare_group(const Args& args, const QueryTile& group, BackScratch<
     const long at = (long)g * S::QT * S::DV_PAD;
     for (int r = 0; r < tile.rows(); r++)
       prepare_row<K, G>(args, group, g * S::QT + r, scratch, dvsum + r * S::DV_PAD, copies);
-    auto pack = [&](const real* rows, real* to) {
-      return pack_values<NumberWords, real, B::DV, S::tile::PV_NV, S::QT, S::QT>(
-          Rows<const real>{(real*)rows, S::DV_PAD, 1}, 0, 0, S::QT, tile.rows(), to);
-    };
-    if (pack(scratch.dacc + at, scratch.dacc_panels + at)) scratch.careful[g] |= 2;
+    typedef typename S::Words::number number;
+    if (pack_values<typename S::Words, number, B::DV, S::tile::PV_NV, S::QT, S::QT>(
+            rows_of_words<S>(scratch.dacc, (long)g * S::QT), 0, 0, S::QT, tile.rows(),
+            scratch.dacc_panels + at / S::Words::per_word))
+      scratch.careful[g] |= 2;
     if constexpr (B::sums_values) {
-      pack(dvsum, scratch.dvsum_panels + at);
+      pack_values<NumberWords, real, B::DV, S::tile::PV_NV, S::QT, S::QT>(
+          Rows<const real>{dvsum, S::DV_PAD, 1}, 0, 0, S::QT, tile.rows(), scratch.dvsum_panels + at);
       for (int d = 0; d < S::DV_PAD; d += W) {
         vf total = {};
         for (int r = 0; r < tile.rows(); r++) total += load(dvsum + r * S::DV_PAD + d);
@@ -111,8 +114,8 @@ static inline uint64_t pack_block(const Args& args, const QueryTile& q, const Ti
   uint64_t not_finite = 0;
   pack_keys<typename S::Words, element, D, S::tile::QK_NV>(k, t.first, t.begin, t.end, t.present, scratch.k[I]);
   if constexpr (SUMS)
-    not_finite = pack_values<NumberWords, element, D, S::tile::PV_NV, S::KT, S::PANEL>(k, t.first, t.begin, t.end,
-                                                                                       t.present, scratch.k_panels[I]);
+    not_finite = pack_values<typename S::Words, element, D, S::tile::PV_NV, S::KT, S::PANEL>(
+        k, t.first, t.begin, t.end, t.present, scratch.k_panels[I]);
   if constexpr (I + 1 < B::dots) not_finite |= pack_block<G, KS, SUMS, I + 1>(args, q, t, scratch);
   return not_finite;
 }
@@ -127,8 +130,8 @@ static void visit_tiles(const Args& args, const QueryTile& group, BackScratch<G>
     TileKeys packed = {first, 0, 0, (int)(last - first)};
     cover(packed, hull, S::PANEL);
     const uint64_t not_finite = pack_block<G, KS, SUMS>(args, group, packed, scratch);
-    pack_keys<NumberWords, typename B::element, B::DV, S::tile::QK_NV>(v, first, packed.begin, packed.end,
-                                                                       packed.present, scratch.v);
+    pack_keys<typename S::Words, typename B::element, B::DV, S::tile::QK_NV>(v, first, packed.begin, packed.end,
+                                                                             packed.present, scratch.v);
     for (int g = 0; group.part(g, S::QT).rows() > 0; g++) {
       const QueryTile q = group.part(g, S::QT);
       const Interval seen = visible_hull<KS>(args, q, hull.begin, hull.end);

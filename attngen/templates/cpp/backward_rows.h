@@ -89,8 +89,9 @@ ATTNGEN_INLINE void pair_row(const typename G::Row& at_home, const BackScratch<G
     if constexpr (G::scans) before = load(scratch.before + j), dbefore = load(scratch.dbefore + j);
     vb live = KG::template pair<PARTIAL, HUGE>(row, keys, dots, load(scratch.dp + at), before, dbefore, sums, copies,
                                                weight, ddots);
-    store(scratch.dp + at, weight);
-    for (int i = 0; i < B::dots; i++) store(scratch.scores[i] + at, ddots[i]);
+    typedef typename Shape<B>::Words Words;
+    store_pairs(Words(), scratch.dp, nullptr, KT, r, j, weight);
+    for (int i = 0; i < B::dots; i++) store_pairs(Words(), scratch.scores[i], scratch.ds[i], KT, r, j, ddots[i]);
     if constexpr (B::sums_values) store(scratch.visible + at, select(live, splat((real)1), vf{}));
   }
   KG::flush(row, sums, copies);

@@ -20,7 +20,7 @@ constexpr real INF = (real)__builtin_inff();
 
 // A word is what one step of a matrix product consumes: one number...
 struct NumberWords {
-  typedef real word;
+  typedef real word, number;
   typedef vf vector;
   static constexpr int per_word = 1;
   ATTNGEN_INLINE vector load_words(const word* p) { return load(p); }
@@ -32,6 +32,7 @@ struct NumberWords {
 #if defined(ATTNGEN_BF16_DOT)
 struct PairWords {
   typedef uint32_t word;
+  typedef bf16 number;
   typedef vi vector;
   static constexpr int per_word = 2;
   ATTNGEN_INLINE vector load_words(const word* p) { return vi(_mm512_loadu_si512(p)); }

@@ -54,9 +54,13 @@ OTHERS: dict[str, CpuConfig] = {
 }
 
 
-BACKWARD: dict[str, CpuConfig] = {
-    "avx512_bf16": CpuConfig("avx512_bf16", 96, 96, 3, 8, 3, 8, 3),
-    "avx512": CpuConfig("avx512", 96, 96, 3, 8, 3, 8, 3),
+BACKWARD_AVX512: dict[Reach, tuple[int, ...]] = {
+    "all": (64, 128, 6, 8, 2, 8, 2),
+    "prefix": (64, 128, 6, 8, 2, 8, 2),
+    "some": (32, 128, 8, 8, 2, 8, 2),
+}
+
+BACKWARD_OTHERS: dict[str, CpuConfig] = {
     "avx2": CpuConfig("avx2", 96, 96, 3, 6, 2, 6, 2),
     "portable": CpuConfig("portable", 48, 64, 4, 4, 2, 4, 2),
 }
@@ -77,7 +81,9 @@ def default(isa: str, plan: Plan) -> CpuConfig:
 
 def default_backward(isa: str, plan: Plan) -> CpuConfig:
     """The first guess for a backward."""
-    return BACKWARD["portable" if plan.problem.dtype == "fp64" else isa]
+    if plan.problem.dtype == "fp64":
+        return BACKWARD_OTHERS["portable"]
+    return BACKWARD_OTHERS[isa] if isa in BACKWARD_OTHERS else CpuConfig(isa, *BACKWARD_AVX512[reach(plan)])
 
 
 def reach(plan: Plan) -> Reach:
