@@ -15,8 +15,9 @@ constexpr double LN2 = 0.693147180559945309417, LOG2E = 1.44269504088896340736;
 // rounding error cancels between tiles and in the mass. Rows whose offset is huge (|offset| >= 2^20) subtract first.
 template <class B, int QT>
 struct RowState {
+  static constexpr int ROOM = (QT + W - 1) / W * W;
   typename B::Row row[QT];
-  real anchor[QT], offset[QT], slope[QT], factor[QT];
+  real anchor[ROOM], offset[ROOM], slope[ROOM], factor[ROOM];
   vf mass[QT], count[QT];  // partial sums per lane
   double before[QT];       // of a scan: the sum of what was kept of the keys visited so far
 };
@@ -83,10 +84,32 @@ ATTNGEN_INLINE vf largest_anchor(const typename B::Row& row, real* const* scores
   return best;
 }
 
+// Moves the anchors to what is larger: vector by vector of rows, since row by row each would wait for the one before.
+template <class B, int QT>
+static inline void move_anchors(RowState<B, QT>& state, int rows, const real* largest) {
+  for (int r = 0; r < rows; r += W) {
+    const vf old = load(state.anchor + r), before = load(state.offset + r), slope = load(state.slope + r);
+    const vf now = raw_max(load(largest + r), old);
+    store(state.anchor + r, now);
+    if constexpr (B::affine_exp2) {
+      const vf offset = select(vb(now == -INF), vf{}, fma(now, slope, splat((real)(B::adjust * LOG2E))));
+      const vb tame = vb(offset > -HUGE_OFFSET) & vb(offset < HUGE_OFFSET) & vb(before > -HUGE_OFFSET) &
+                      vb(before < HUGE_OFFSET);
+      const vf step = select(tame, before - offset, (old - now) * slope);
+      store(state.offset + r, offset);
+      store(state.factor + r, select(vb(old == -INF), vf{}, exp2_nonpositive(step)));
+    } else {
+      for (int i = r; i < r + W && i < rows; i++)
+        state.factor[i] = old[i - r] == -INF ? 0 : B::shift(old[i - r], now[i - r]);
+    }
+  }
+}
+
 // First pass of anchored normalizers: stores core(s), moves the anchor, and leaves in `factor` what the accumulator
 // and the mass have to be multiplied with.
 template <bool PARTIAL, class B, class KS, int QT, int KT>
 static inline void anchor_pass(RowState<B, QT>& state, int rows, real* const* scores, const TileKeys& t) {
+  real largest[RowState<B, QT>::ROOM];
   for (int r = 0; r < rows; r++) {
     const typename B::Row& row = state.row[r];
     real* s = scores[0] + (long)r * KT;
@@ -99,23 +122,14 @@ static inline void anchor_pass(RowState<B, QT>& state, int rows, real* const* sc
     } else {
       best = largest_anchor<false, B, KS>(row, scores, at, t, t.begin, t.end);
     }
-    real old = state.anchor[r], now = reduce_max(best);
+    largest[r] = reduce_max(best);
     // Products of finite numbers may overflow; inf - inf must not make the row NaN.
-    if (__builtin_expect(now == INF, 0)) {
+    if (__builtin_expect(largest[r] == INF, 0)) {
       for (int j = t.begin; j < t.end; j += W) store(s + j, raw_min(splat(LARGEST), load(s + j)));
-      now = LARGEST;
-    }
-    now = now > old ? now : old;
-    state.anchor[r] = now;
-    if constexpr (B::affine_exp2) {
-      real before = state.offset[r], offset = now == -INF ? 0 : now * state.slope[r] + (real)(B::adjust * LOG2E);
-      real step = is_huge(offset) || is_huge(before) ? (old - now) * state.slope[r] : before - offset;
-      state.offset[r] = offset;
-      state.factor[r] = old == -INF ? 0 : lane0(exp2_nonpositive(splat(step)));
-    } else {
-      state.factor[r] = old == -INF ? 0 : B::shift(old, now);
+      largest[r] = LARGEST;
     }
   }
+  move_anchors<B>(state, rows, largest);
 }
 
 ATTNGEN_INLINE void store_weights(NumberWords, real* row, int j, vf p) { store(row + j, p); }
