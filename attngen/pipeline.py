@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -50,17 +52,20 @@ class CompiledBackward:
 
 
 def compile_spec(
-    spec: Spec, problem: Problem, device: str, backend_name: str | None = None, gradients: bool = False
+    spec: Spec, problem: Problem, device: str, backend_name: str | None = None, wanted: frozenset[str] | None = None
 ) -> Compiled:
     """spec -> verify -> plan -> backend -> config -> source and build (or the cache).
 
-    With `gradients` the backend is one that has the backward of the plan too.
+    With `wanted` (as in `Backend.emit_backward`) the backend is one that has the backward of the plan too, and that is
+    built beside the forward, to be there when it is called for.
     """
     verify(spec)
     debug("ir", lambda: text(spec))
     plan = make_plan(spec, problem)
     debug("passes", lambda: plan_text(plan))
-    backend, refusals = select_backend(plan, device, backend_name, gradients)
+    backend, refusals = select_backend(plan, device, backend_name, wanted is not None)
+    if wanted is not None:
+        build_ahead(plan, backend, wanted)
     config = choose(plan, backend)
     debug("source", lambda: backend.emit(plan, config).text)
     built = backend.build(plan, config)
@@ -74,6 +79,16 @@ def compile_backward(compiled: Compiled, wanted: frozenset[str]) -> CompiledBack
     debug("source", lambda: backend.emit_backward(plan, config, wanted).text)
     built = backend.build_backward(plan, config, wanted)
     return CompiledBackward(plan, backend, config, built, wanted)
+
+
+def build_ahead(plan: Plan, backend: Backend, wanted: frozenset[str]) -> None:
+    """Builds a backward into the cache on a thread of its own. Who needs it waits there; who does not, forgets it."""
+
+    def build() -> None:
+        with contextlib.suppress(Exception):  # it comes again, in the thread that asks for the backward
+            backend.build_backward(plan, choose_backward(plan, backend), wanted)
+
+    threading.Thread(target=build, name="attngen-build", daemon=True).start()
 
 
 def debug(stage: str, shown: Callable[[], str]) -> None:

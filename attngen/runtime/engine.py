@@ -168,7 +168,9 @@ class Engine:
         place = (q.device.type, problem, gradients)
         found = self._compiled.get(place)
         if found is None:
-            found = compile_spec(self.spec, problem, q.device.type, self.backend, gradients)
+            asked = frozenset(n for n, t in zip(self.operands[3:], inputs, strict=True) if t.requires_grad)
+            wanted = asked & self.read if gradients else None
+            found = compile_spec(self.spec, problem, q.device.type, self.backend, wanted)
             self._compiled[place] = found
         return found
 

@@ -122,8 +122,9 @@ def test_log_sum_exp(of: str, backend: str | None) -> None:
     by = [*qkv, slopes]
     found = torch.autograd.grad(weighted(kernel(*qkv, return_lse=True)[picked]), by, materialize_grads=True)
     exact = torch.autograd.grad(weighted(kernel.reference(*qkv, return_lse=True)[picked]), by, materialize_grads=True)
+    # The terms of a slope's gradient, (q - kv) dS, are far larger than their sum.
     for one, other in zip(found, exact, strict=True):
-        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=5e-5)
 
 
 ARRANGED: dict[str, Callable[[Tensor], Tensor]] = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -184,3 +186,15 @@ def test_forward_mode_is_refused(which: str, tangent: Callable[..., Any], with_g
         "q, k, v: are inside a torch.func transform (vmap, jvp) that kernels do not take; "
         "call the kernel outside of it, with the mapped dimension as the batch",
     )
+
+
+def test_the_backward_is_built_beside_the_forward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTNGEN_CACHE_DIR", str(tmp_path))
+    q = torch.randn(1, 2, 5, 8, requires_grad=True)
+    out = attngen.compile(attngen.Spec(mask=attngen.masks.causal()), backend="cpu")(q, q, q)
+    for thread in threading.enumerate():
+        if thread.name == "attngen-build":
+            thread.join()
+    monkeypatch.setenv("ATTNGEN_DISABLE_JIT", "1")
+    out.sum().backward()
+    assert q.grad is not None
