@@ -4,8 +4,8 @@ A kernel may err twice as much as dense torch does in the same precision, plus t
 ordinary inputs its error also stays below a fixed bound. Finite inputs give no NaN. Two things are added:
 
 * Where dense torch itself fails (q k^T overflows float16), the formula in single precision stands in for it.
-* A gradient whose terms cancel leaves their rounding behind, in any algorithm that sums a row once: `noise` is what one
-  rounding of the terms amounts to. Errors are relative to the exact result, or to that noise where it is larger.
+* A gradient whose terms cancel leaves their rounding behind, in any algorithm that sums a row once: `noise` is what
+  float32 sums of dO . V amount to. Errors are relative to the exact result, or to that noise where it is larger.
 """
 
 from __future__ import annotations
@@ -80,11 +80,14 @@ def judge(
 
 
 def noise(trial: Trial, out: Tensor) -> dict[str, float]:
-    """One rounding in float32 of the terms scale * (dO . V) * K of dq, and of those of dk (Frobenius)."""
+    """The rounding in float32 of the terms scale * (dO . V) * K of dq, and of those of dk (Frobenius).
+
+    A sum of D products rounds D times, to a partial sum each time; these errors add up like a random walk.
+    """
     q, k, v, upstream = (t.double() for t in (trial.call.q, trial.call.k, trial.call.v, trial.upstream(out.shape)))
     if 0 in (q.numel(), k.numel(), v.numel()):
         return {}
-    rows = upstream.norm(dim=-1) * v.norm(dim=-1).amax() * q.shape[-1] ** -0.5 * 2.0**-24
+    rows = upstream.norm(dim=-1) * v.norm(dim=-1).amax() * q.shape[-1] ** -0.5 * (v.shape[-1] / 2) ** 0.5 * 2.0**-24
     queries = q.norm(dim=-1).amax(1, keepdim=True)
     return {"dq": float(rows.norm() * k.norm(dim=-1).amax()), "dk": float((rows * queries).norm())}
 

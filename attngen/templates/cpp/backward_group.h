@@ -62,12 +62,16 @@ static void prepare_row(const Args& args, const QueryTile& group, int r, BackScr
   vf dmass = {};
   typename G::Sums sums = {};
   for (int d = 0; d < S::DV_PAD; d += W) {
-    vf da = {}, ds = {};
+    vf da = {}, ds = {}, share = {};
     const long count = B::DV - d < W ? B::DV - d : W;
     if (!empty)
-      G::columns(row, load(acc + d), load(vsum + d), load(dout + d), d, count, da, ds, dmass, sums, copies);
+      G::columns(row, load(acc + d), load(vsum + d), load(dout + d), d, count, da, ds, share, sums, copies);
     da = select(first_lanes(count), da, vf{}), ds = select(first_lanes(count), ds, vf{});
     store(dacc + d, da);
+    // Both parts of dS cancel where a row has one key. So the share of the mass follows the rounding of dA, as if the
+    // cotangent of the result had come rounded.
+    if constexpr (S::Words::per_word > 1) share = select(vb(da == 0), share, share * (load((const number*)dacc + d) / da));
+    dmass += share;
     store(dvsum + d, ds);
   }
   row.before = row.dbefore = 0;
