@@ -13,6 +13,7 @@ from attngen import masks, normalizers, scores, weights
 from attngen.errors import BoundsError, InputError
 from attngen.ir.expr import op, sym
 from attngen.ir.nodes import Branch, Dot, Input, KeySet, Paged, Spec, View
+from tests.end_to_end.gradients import check_gradients
 from tests.end_to_end.oracle import check, error, kernel_of, random
 
 pytestmark = pytest.mark.cxx
@@ -266,3 +267,22 @@ def test_explanations_count_the_keys_that_are_there() -> None:
     text = str(attngen.compile(paged()).explain(*cache.call(), **cache.where))
     assert "1 queries x 112 keys in pages of 16" in text
     assert f"pairs       {4 * sum(LENGTHS)} visible" in text
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("page", [16, 5])
+def test_gradients(page: int, dtype: torch.dtype) -> None:
+    cache = Cache(page, dv=24, dtype=dtype)
+    check_gradients(paged(page, mask=masks.causal(align="bottom_right")), *cache.call(7), lse=True, **cache.where)
+
+
+def test_gradients_of_shared_pages() -> None:
+    # Two sequences begin with the same page: its gradient is the sum of both.
+    cache = Cache(lengths=(40, 33, 20))
+    cache.where["page_table"][1, 0] = cache.where["page_table"][0, 0]
+    slopes = random(4).requires_grad_()
+    score = scores.Score.of(lambda score, h, q, kv: score + slopes[h] * (q - kv))
+    found = check_gradients(
+        paged(score=score, normalizer=normalizers.sigmoid()), *cache.call(9), by={"slopes": slopes}, **cache.where
+    )
+    assert found["k"][cache.where["page_table"][0, 0]].any()

@@ -132,9 +132,9 @@ ATTNGEN_INLINE void store_pairs(PairWords, real* tile, uint32_t* by_key, int kt,
 #endif
 
 // C += A B where B holds infinities or NaN: 0 * inf must not reach a sum. `a(r, s)` is what row r has for row s of B.
-template <class T, class A>
-static __attribute__((noinline)) void add_product_carefully(const A& a, Rows<const T> b, long first, int columns,
-                                                            real* c, long c_row, int rows, long steps) {
+template <class A, class R>
+static __attribute__((noinline)) void add_product_carefully(const A& a, const R& b, long first, int columns, real* c,
+                                                            long c_row, int rows, long steps) {
   for (int r = 0; r < rows; r++)
     for (long s = 0; s < steps; s++) {
       const real x = a(r, s);

@@ -76,12 +76,12 @@ static inline Interval touched(const Target& target, long begin, long end) {
   return {0, target.count};
 }
 
-template <class T>
-static inline void add_rows(Rows<T> total, long first, const real* rows, long count, int columns, int pad) {
+template <class R>
+static inline void add_rows(const R& total, long first, const real* rows, long count, int columns, int pad) {
   for (long i = 0; i < count; i++)
     for (int d = 0; d < columns; d += W) {
-      T* at = &total.at(first + i, d);
-      store_first(at, load_first((const T*)at, columns - d) + load(rows + i * pad + d), columns - d);
+      real* at = &total.at(first + i, d);
+      store_first(at, load_first((const real*)at, columns - d) + load(rows + i * pad + d), columns - d);
     }
 }
 

@@ -142,6 +142,10 @@ def total_rows(scope: Scope, view: View, start: int, keyset: KeySetPlan) -> str:
     """The body of a function (a, b, h) that gives the rows of the total that a view adds to."""
     name = scope.abi.field(view.tensor)
     lines, head = scope.head_of(view, keyset)
+    space = scope.pages(keyset)
+    if space is not None and view.tensor in ("k", "v"):
+        data = f"(real*)a.d_{name}_data + {start}"
+        return "\n".join([*lines, scope.paged_rows(space, "real", data, head, f"a.d_{name}")])
     strides = ", ".join(f"a.d_{name}_stride[{i}]" for i in range(4))
     lines.append(f"    return rows_of<real>(Tensor{{(real*)a.d_{name}_data + {start}, {{{strides}}}}}, b, {head});")
     return "\n".join(lines)

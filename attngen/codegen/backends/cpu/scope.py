@@ -153,14 +153,18 @@ class Scope:
         space = self.pages(keyset)
         if space is None or view.tensor not in ("k", "v"):
             return self.rows_of(view, start, keyset)
-        name, table = f"a.{self.abi.field(view.tensor)}", f"a.{self.abi.field(space.table)}"
+        name = f"a.{self.abi.field(view.tensor)}"
         body, head = self.head_of(view, keyset)
+        element = f"const {self.element}"
+        data = f"({element}*){name}_data + {start} * {name}_stride[3]"
+        return "\n".join([*body, self.paged_rows(space, element, data, head, name)])
+
+    def paged_rows(self, space: Paged, element: str, data: str, head: str, name: str) -> str:
+        """The statement that gives the tokens of a head in pages; `name`_stride are the strides of the pool."""
+        table = f"a.{self.abi.field(space.table)}"
         index = CTYPES[self.plan.problem.operand(space.table).dtype]
-        lines = [
-            *body,
-            f"    const {self.element}* data = (const {self.element}*){name}_data + {start} * {name}_stride[3];",
-            f"    return PagedRows<const {self.element}, {index}, {space.page}>{{data + ({head}) * {name}_stride[1],",
-            f"        {self._entry('a.', space.table, 'b')}, (long){table}_stride[1],",
-            f"        (long){name}_stride[0], (long){name}_stride[2], (long){name}_stride[3]}};",
-        ]
-        return "\n".join(lines)
+        return (
+            f"    return PagedRows<{element}, {index}, {space.page}>{{{data} + ({head}) * {name}_stride[1],\n"
+            f"        {self._entry('a.', space.table, 'b')}, (long){table}_stride[1],\n"
+            f"        (long){name}_stride[0], (long){name}_stride[2], (long){name}_stride[3]}};"
+        )

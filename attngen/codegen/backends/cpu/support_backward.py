@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from attngen.codegen.plan import Plan
 from attngen.codegen.targets import MOST_AXES
-from attngen.ir.nodes import Paged
 
 
 def backward_refusal(plan: Plan) -> str | None:
     """None, or the reason."""
-    if isinstance(plan.spec.space, Paged):
-        return "keys in pages have no CPU backward yet"
     for item in plan.spec.inputs:
         if len(item.axes) > MOST_AXES:
             return f"{item.name}: a gradient has at most {MOST_AXES} dimensions"
