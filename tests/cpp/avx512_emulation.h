@@ -91,12 +91,6 @@ EMULATED __mmask16 _mm512_movepi32_mask(__m512i a) {
   for (int i = 0; i < 16; i++) m |= (unsigned)(((emulated::v16i)a)[i] < 0) << i;
   return (__mmask16)m;
 }
-EMULATED __m512 _mm512_mask_blend_ps(__mmask16 m, __m512 a, __m512 b) {
-  return emulated::floats([&](int i) { return m >> i & 1 ? b[i] : a[i]; });
-}
-EMULATED __m512i _mm512_mask_blend_epi32(__mmask16 m, __m512i a, __m512i b) {
-  return emulated::integers([&](int i) { return m >> i & 1 ? ((emulated::v16i)b)[i] : ((emulated::v16i)a)[i]; });
-}
 EMULATED __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) {
   return emulated::floats([&](int i) { return __builtin_fmaf(a[i], b[i], c[i]); });
 }
@@ -116,16 +110,18 @@ EMULATED __m512 _mm512_roundscale_ps(__m512 a, int mode) {
     return mode == 8 ? __builtin_rintf(a[i]) : mode == 9 ? __builtin_floorf(a[i]) : __builtin_ceilf(a[i]);
   });
 }
-// What rounding to a whole number (8 nearest even, 9 down) takes away; 0 of an infinity.
-EMULATED __m512 _mm512_reduce_ps(__m512 a, int mode) {
-  return emulated::floats([&](int i) {
-    const float whole = mode == 8 ? __builtin_rintf(a[i]) : __builtin_floorf(a[i]);
-    return __builtin_isinf(a[i]) ? 0.0f : a[i] - whole;
-  });
+// The smaller magnitude of two, and the number where one is NaN (the immediate is 2).
+EMULATED __m512 _mm512_range_ps(__m512 a, __m512 b, int) {
+  return emulated::floats([&](int i) { return __builtin_fabsf(a[i]) <= __builtin_fabsf(b[i]) ? a[i] : b[i]; });
 }
+// The table of the instruction: an infinite exponent decides even where `a` is NaN.
 EMULATED __m512 _mm512_scalef_ps(__m512 a, __m512 b) {
-  return emulated::floats(
-      [&](int i) { return b[i] == b[i] ? __builtin_ldexpf(a[i], (int)__builtin_floorf(b[i])) : (float)b[i]; });
+  return emulated::floats([&](int i) {
+    const float by = __builtin_floorf(b[i]);
+    if (b[i] != b[i]) return (float)b[i];
+    if (__builtin_isinf(by)) return by > 0 ? __builtin_inff() : 0.0f;  // for a > 0 or NaN
+    return __builtin_ldexpf(a[i], by > 1000 ? 1000 : by < -1000 ? -1000 : (int)by);
+  });
 }
 EMULATED __m512i _mm512_cvttps_epi32(__m512 a) {
   return emulated::integers([&](int i) { return a[i] > -0x1p31f && a[i] < 0x1p31f ? (int32_t)a[i] : INT32_MIN; });
@@ -168,8 +164,6 @@ EMULATED float _mm512_reduce_add_ps(__m512 a) {
   return a[0];
 }
 EMULATED __m512i _mm512_srli_epi32(__m512i a, int n) { return (__m512i)((emulated::v16u)a >> n); }
-EMULATED __m512i _mm512_srli_epi64(__m512i a, int n) { return (__m512i)((emulated::v8u)a >> n); }
-EMULATED __m512i _mm512_slli_epi64(__m512i a, int n) { return (__m512i)((emulated::v8u)a << n); }
 EMULATED __m512i _mm512_mul_epu32(__m512i a, __m512i b) {
   return (__m512i)(((emulated::v8u)a & 0xffffffffu) * ((emulated::v8u)b & 0xffffffffu));
 }

@@ -19,33 +19,56 @@ template <int N>
 struct RandomWords {
   vi word[4][N];
 };
+// A counter occupies 64 bits, of which only the low half counts: a product is there whole, and its halves are a shift
+// apart. So a vector of 32-bit counters takes two such vectors, for the even and the odd ones.
 template <int N>
 ATTNGEN_INLINE RandomWords<N> philox(uint64_t seed, integer b, integer h, integer q, const vi (&counters)[N]) {
-  uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-  RandomWords<N> c;
-  for (int n = 0; n < N; n++)
-    c.word[0][n] = counters[n], c.word[1][n] = splat(q), c.word[2][n] = splat(h), c.word[3][n] = splat(b);
-#pragma GCC unroll 1
-  for (int round = 0; round < 10; round++) {
-#pragma GCC unroll 4
-    for (int n = 0; n < N; n++) {
-      vi p_high, p_low, r_high, r_low;
-      multiply_wide(c.word[0][n], splat((integer)(int32_t)0xD2511F53u), p_high, p_low);
-      multiply_wide(c.word[2][n], splat((integer)(int32_t)0xCD9E8D57u), r_high, r_low);
-      c.word[0][n] = r_high ^ c.word[1][n] ^ (integer)(int32_t)k0;
-      c.word[1][n] = r_low;
-      c.word[2][n] = p_high ^ c.word[3][n] ^ (integer)(int32_t)k1;
-      c.word[3][n] = p_low;
-    }
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
+  constexpr int PARTS = 8 / sizeof(integer);
+  constexpr uint64_t LOW = 0xffffffff, P = 0xD2511F53, R = 0xCD9E8D57, K0 = 0x9E3779B9, K1 = 0xBB67AE85;
+  const uint64_t k0 = seed & LOW, k1 = seed >> 32;
+  // In the first two rounds one of the two factors is the same for all keys.
+  const uint64_t r_first = R * (uint32_t)h, p_second = P * (r_first >> 32 ^ (uint32_t)q ^ k0);
+  const vl first = vl{} + ((uint32_t)b ^ k1), second = vl{} + (r_first ^ (k0 + K0));
+  const vl third = vl{} + (p_second >> 32 ^ (k1 + K1));
+  vl c[4][PARTS * N];
+  for (int n = 0; n < PARTS * N; n++) {
+    const vl p = multiply_low_halves(vl(counters[n / PARTS]) >> 32 * (n % PARTS), vl{} + P);
+    const vl r = multiply_low_halves(p >> 32 ^ first, vl{} + R);
+    c[0][n] = r >> 32 ^ second;
+    c[1][n] = r;
+    c[2][n] = p ^ third;
+    c[3][n] = vl{} + p_second;
   }
-  return c;
+  vl key0 = vl{} + (k0 + 2 * K0), key1 = vl{} + (k1 + 2 * K1);
+#pragma GCC unroll 1
+  for (int round = 2; round < 10; round++) {
+#pragma GCC unroll 8
+    for (int n = 0; n < PARTS * N; n++) {
+      const vl p = multiply_low_halves(c[0][n], vl{} + P), r = multiply_low_halves(c[2][n], vl{} + R);
+      c[0][n] = r >> 32 ^ c[1][n] ^ key0;
+      c[1][n] = r;
+      c[2][n] = p >> 32 ^ c[3][n] ^ key1;
+      c[3][n] = p;
+    }
+    key0 += K0, key1 += K1;
+  }
+  RandomWords<N> words;
+  for (int i = 0; i < 4; i++)
+    for (int n = 0; n < N; n++) {
+      if constexpr (PARTS == 2)
+        words.word[i][n] = select(vb(vl{} + (LOW << 32)), vi(c[i][2 * n + 1] << 32), vi(c[i][2 * n]));
+      else
+        words.word[i][n] = vi(c[i][n] & LOW);
+    }
+  return words;
 }
-ATTNGEN_INLINE vf uniform_of(vi word) { return to_real((word >> 8) & (integer)0xffffff) * (real)0x1p-24; }
+ATTNGEN_INLINE vf uniform_of(vi word) {
+  typedef uint32_t unsigned_words __attribute__((vector_size(sizeof(vi)), may_alias));
+  return to_real(vi(unsigned_words(word) >> 8)) * (real)0x1p-24;
+}
 
 // Keys in any order.
-static inline vf uniform01(uint64_t seed, integer b, integer h, integer q, vi kv) {
+static __attribute__((noinline)) vf uniform01(uint64_t seed, integer b, integer h, integer q, vi kv) {
   const vi counters[] = {((kv >> 6) << 4) + (kv & (integer)15)};
   const RandomWords<1> words = philox(seed, b, h, q, counters);
   const vi w = (kv >> 4) & (integer)3;
@@ -54,28 +77,50 @@ static inline vf uniform01(uint64_t seed, integer b, integer h, integer q, vi kv
   return uniform_of(x);
 }
 
-// The numbers of 64 keys in a row: made once, read by the vectors of a row one after the other.
-struct RandomBlock {
-  long first = -1;
-  uint64_t seed = 0;
-  real numbers[64];
-};
-static __attribute__((noinline)) void fill_block(RandomBlock& block, uint64_t seed, integer b, integer h, integer q,
-                                                 long first) {
-  block.first = first, block.seed = seed;
+// The numbers of BLOCKS times 64 keys in a row.
+template <int BLOCKS>
+ATTNGEN_INLINE void make_numbers(uint64_t seed, integer b, integer h, integer q, long first, real* to) {
+  static_assert(16 % W == 0, "vectors do not straddle blocks");
   constexpr int N = 16 / W;
-  vi counters[N];
-  for (int n = 0; n < N; n++) counters[n] = iota() + (integer)(first / 4 + n * W);
-  const RandomWords<N> words = philox(seed, b, h, q, counters);
+  vi counters[BLOCKS * N];
+  for (int n = 0; n < BLOCKS * N; n++) counters[n] = iota() + (integer)(first / 4 + n * W);
+  const RandomWords<BLOCKS * N> words = philox(seed, b, h, q, counters);
+#pragma GCC unroll 4
   for (int i = 0; i < 4; i++)
-    for (int n = 0; n < N; n++) store(block.numbers + 16 * i + n * W, uniform_of(words.word[i][n]));
+#pragma GCC unroll 12
+    for (int n = 0; n < BLOCKS * N; n++) store(to + n / N * 64 + 16 * i + n % N * W, uniform_of(words.word[i][n]));
+}
+
+// The numbers of a pass over the keys of a row: made at once, read by one vector after the other.
+struct RandomBlock {
+  static constexpr long MOST = 256;
+  long first = 0, count = 0;
+  uint64_t seed = 0;
+  alignas(64) real numbers[MOST + W];
+  real others[W];
+};
+// Where the W numbers from key `at` on are, in a pass over keys [from, to).
+static __attribute__((noinline)) const real* find_numbers(RandomBlock& block, uint64_t seed, integer b, integer h,
+                                                          integer q, long at, long from, long to) {
+  if (block.count > 0 && block.seed != seed) {  // two generators in one program
+    store(block.others, uniform01(seed, b, h, q, iota() + (integer)at));
+    return block.others;
+  }
+  const long first = (to - (from & -64) <= RandomBlock::MOST ? from : at) & -64;
+  const long last = first + RandomBlock::MOST < to ? first + RandomBlock::MOST : to + 63 & -64;
+  block.first = first, block.count = last - first, block.seed = seed;
+  long i = 0;
+  for (; block.count - i >= 192; i += 192) make_numbers<3>(seed, b, h, q, first + i, block.numbers + i);
+  for (; block.count - i >= 128; i += 128) make_numbers<2>(seed, b, h, q, first + i, block.numbers + i);
+  for (; i < block.count; i += 64) make_numbers<1>(seed, b, h, q, first + i, block.numbers + i);
+  return block.numbers + (at - first);
 }
 ATTNGEN_INLINE vf uniform01(uint64_t seed, integer b, integer h, integer q, const Keys& keys) {
-  static_assert(16 % W == 0, "vectors do not straddle blocks");
-  if (!keys.random || keys.first % W) return uniform01(seed, b, h, q, keys.index);
-  const long first = keys.first / 64 * 64;
-  if (keys.random->first != first || keys.random->seed != seed) fill_block(*keys.random, seed, b, h, q, first);
-  return load(keys.random->numbers + keys.first % 64);
+  if (!keys.random) return uniform01(seed, b, h, q, keys.index);
+  RandomBlock& block = *keys.random;
+  const long at = keys.first - block.first;
+  if (at >= 0 && at + W <= block.count && block.seed == seed) return load(block.numbers + at);
+  return load(find_numbers(block, seed, b, h, q, keys.first, keys.from, keys.to));
 }
 
 }  // namespace attngen

@@ -37,7 +37,7 @@ struct TileKeys {
 
 template <bool PARTIAL, class KS, class Row>
 ATTNGEN_INLINE Keys keys_at(const Row& row, const TileKeys& t, int j) {
-  Keys keys = {iota() + (integer)(t.first + j), t.first + j, W, lanes(true)};
+  Keys keys = {iota() + (integer)(t.first + j), t.first + j, W, lanes(true), t.first + t.begin, t.first + t.end};
   if constexpr (PARTIAL) {
     keys.count = t.present - j < W ? t.present - j : W;
     keys.live = first_lanes(keys.count);

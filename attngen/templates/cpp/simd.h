@@ -77,6 +77,7 @@ struct Keys {
   long first;
   long count;
   vb live;
+  long from = 0, to = 0;          // the keys of the whole pass over the row
   RandomBlock* random = nullptr;  // numbers that the vectors of a row share
 };
 

@@ -79,13 +79,9 @@ ATTNGEN_INLINE void store(f16* p, vf x) {
   _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(__m256(x), _MM_FROUND_TO_NEAREST_INT));
 }
 
-// 32 x 32 -> 64 bit products, lane by lane, as unsigned numbers.
-ATTNGEN_INLINE void multiply_wide(vi a, vi b, vi& high, vi& low) {
-  __m256i even = _mm256_mul_epu32(__m256i(a), __m256i(b));
-  __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(__m256i(a), 32), _mm256_srli_epi64(__m256i(b), 32));
-  low = vi(_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa));
-  high = vi(_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa));
-}
+// Lanes of 64 bits; the product of their low halves as unsigned numbers.
+typedef uint64_t vl __attribute__((vector_size(32), may_alias));
+ATTNGEN_INLINE vl multiply_low_halves(vl a, vl b) { return vl(_mm256_mul_epu32(__m256i(a), __m256i(b))); }
 
 // Rows become columns.
 ATTNGEN_INLINE void transpose(vf (&r)[W]) {

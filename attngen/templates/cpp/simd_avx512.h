@@ -33,8 +33,8 @@ ATTNGEN_INLINE vf fma(vf a, vf b, vf c) { return vf(_mm512_fmadd_ps(__m512(a), _
 // The machine's maximum and minimum: the second operand where either one is NaN.
 ATTNGEN_INLINE vf raw_max(vf a, vf b) { return vf(_mm512_max_ps(__m512(a), __m512(b))); }
 ATTNGEN_INLINE vf raw_min(vf a, vf b) { return vf(_mm512_min_ps(__m512(a), __m512(b))); }
-ATTNGEN_INLINE vf select(vb m, vf a, vf b) { return vf(_mm512_mask_blend_ps(mask_of(m), __m512(b), __m512(a))); }
-ATTNGEN_INLINE vi select(vb m, vi a, vi b) { return (m & a) | (~m & b); }
+ATTNGEN_INLINE vf select(vb m, vf a, vf b) { return m ? a : b; }
+ATTNGEN_INLINE vi select(vb m, vi a, vi b) { return m ? a : b; }
 ATTNGEN_INLINE bool any(vb m) { return mask_of(m) != 0; }
 ATTNGEN_INLINE bool all(vb m) { return mask_of(m) == 0xffff; }
 ATTNGEN_INLINE vf sqrt(vf x) { return vf(_mm512_sqrt_ps(__m512(x))); }
@@ -79,13 +79,9 @@ ATTNGEN_INLINE void store(bf16* p, vf x) {
 }
 #endif
 
-// 32 x 32 -> 64 bit products, lane by lane, as unsigned numbers.
-ATTNGEN_INLINE void multiply_wide(vi a, vi b, vi& high, vi& low) {
-  __m512i even = _mm512_mul_epu32(__m512i(a), __m512i(b));
-  __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(__m512i(a), 32), _mm512_srli_epi64(__m512i(b), 32));
-  low = vi(_mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32)));
-  high = vi(_mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd));
-}
+// Lanes of 64 bits; the product of their low halves as unsigned numbers.
+typedef uint64_t vl __attribute__((vector_size(64), may_alias));
+ATTNGEN_INLINE vl multiply_low_halves(vl a, vl b) { return vl(_mm512_mul_epu32(__m512i(a), __m512i(b))); }
 
 // Rows become columns: 4 x 4 blocks within 128-bit lanes, then the lanes.
 ATTNGEN_INLINE void transpose(vf (&r)[W]) {
@@ -113,9 +109,10 @@ ATTNGEN_INLINE void transpose(vf (&r)[W]) {
   }
 }
 
-// 2^x for x <= 0, relative error 2e-7, exactly 1 at 0 and exactly 0 below -150; NaN stays NaN.
-ATTNGEN_INLINE vf exp2_nonpositive(vf x) {
-  vf f = vf(_mm512_reduce_ps(__m512(x), 9));  // x - floor(x), and 0 for -inf
+// 2^x and e^x, relative error 2e-7, exactly 1 at 0; NaN stays NaN. Scaling rounds to subnormal numbers, 0 and infinity
+// by itself, and where the exponent is infinite it does not look at the rest, which may be NaN.
+ATTNGEN_INLINE vf exp2(vf x) {
+  vf f = x - floor(x);
   vf p = fma(f, splat(0x1.e974fcp-10f), splat(0x1.277854p-7f));
   p = fma(p, f, splat(0x1.c91ce6p-5f));
   p = fma(p, f, splat(0x1.ebdb56p-3f));
@@ -123,5 +120,19 @@ ATTNGEN_INLINE vf exp2_nonpositive(vf x) {
   p = fma(p, f, splat(1.0f));
   return vf(_mm512_scalef_ps(__m512(p), __m512(x)));  // scales by 2^floor(x)
 }
+ATTNGEN_INLINE vf exp2_nonpositive(vf x) { return exp2(x); }
+ATTNGEN_INLINE vf exp(vf x) {
+  constexpr float HIGH = 1.44269504f, LOW = 1.92596299e-8f;  // log2(e)
+  vf n = round(x * HIGH);
+  vf f = fma(x, splat(LOW), fma(x, splat(HIGH), -n));
+  f = vf(_mm512_range_ps(__m512(f), _mm512_set1_ps(1.0f), 2));  // the smaller magnitude: anything, where n is huge
+  vf p = fma(f, splat(0x1.5bba14p-10f), splat(0x1.3cea88p-7f));
+  p = fma(p, f, splat(0x1.c6b752p-5f));
+  p = fma(p, f, splat(0x1.ebf9bcp-3f));
+  p = fma(p, f, splat(0x1.62e42ap-1f));
+  p = fma(p, f, splat(1.0f));
+  return vf(_mm512_scalef_ps(__m512(p), __m512(n)));
+}
+#define ATTNGEN_HAS_EXP 1
 
 }  // namespace attngen

@@ -117,14 +117,9 @@ ATTNGEN_INLINE void store(T* p, vf x) {
   for (int i = 0; i < W; i++) p[i] = narrow<T>::of(x[i]);
 }
 
-// 32 x 32 -> 64 bit products, lane by lane, as unsigned numbers.
-ATTNGEN_INLINE void multiply_wide(vi a, vi b, vi& high, vi& low) {
-  for (int i = 0; i < W; i++) {
-    uint64_t product = (uint64_t)(uint32_t)a[i] * (uint32_t)b[i];
-    high[i] = (integer)(uint32_t)(product >> 32);
-    low[i] = (integer)(uint32_t)product;
-  }
-}
+// Lanes of 64 bits; the product of their low halves as unsigned numbers.
+typedef uint64_t vl __attribute__((vector_size(W * sizeof(real)), may_alias));
+ATTNGEN_INLINE vl multiply_low_halves(vl a, vl b) { return (a & 0xffffffffu) * (b & 0xffffffffu); }
 
 ATTNGEN_INLINE void transpose(vf (&r)[W]) {
   vf t[W];
