@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from attngen.codegen.printers.common import COMPARISON as COMPARISON
+from attngen.codegen.printers.common import INFIX, pending
 from attngen.errors import UnsupportedError
 from attngen.ir.expr import Const, Expr, Load, Op, Sym, postorder, symbols
 from attngen.ir.ops import Type, promote
@@ -17,8 +19,6 @@ from attngen.ir.signs import span_of
 
 SCALAR: dict[Type, str] = {"bool": "bool", "int": "int64_t", "float": "real"}
 VECTOR: dict[Type, str] = {"bool": "vb", "int": "vi", "float": "vf"}
-INFIX = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "bit_and": "&", "bit_or": "|", "bit_xor": "^"}
-COMPARISON = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 LOGIC = {"and": ("&&", "&"), "or": ("||", "|"), "xor": ("!=", "^")}
 """Spelling on scalars and on lane masks."""
 FUNCTION = {"floordiv": "floor_div", "mod": "modulo", "shl": "shift_left", "shr": "shift_right"}
@@ -104,7 +104,7 @@ class Printer:
 
     def emit(self, root: Expr) -> Value:
         """Appends the statements that compute the expression and gives its value."""
-        for node in self._needed(root):
+        for node in pending(root, self._done, self._reads):
             if node not in self._done:
                 self._done[node] = self._bind(self._print(node))
         return self._done[root]
@@ -119,21 +119,9 @@ class Printer:
         result = value.widen() if vector else value
         return "\n".join([*self.lines, f"{self.indent}return {result.text};"])
 
-    def _needed(self, root: Expr) -> list[Expr]:
-        """The nodes to print, children first; nothing below a node that the row holds or that is in scope already."""
-        seen: set[int] = set()
-        order: list[Expr] = []
-        stack: list[tuple[Expr, bool]] = [(root, False)]
-        while stack:
-            node, expanded = stack.pop()
-            if expanded:
-                order.append(node)
-            elif id(node) not in seen and node not in self._done:
-                seen.add(id(node))
-                stack.append((node, True))
-                if self.rows is None or not self.rows.holds(node):
-                    stack.extend((child, False) for child in reversed(node.children))
-        return order
+    def _reads(self, node: Expr) -> tuple[Expr, ...]:
+        """Nothing below a node that the row holds."""
+        return () if self.rows is not None and self.rows.holds(node) else node.children
 
     def _bind(self, value: Value) -> Value:
         if value.text.replace(".", "").replace("_", "").isalnum():

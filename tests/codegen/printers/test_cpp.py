@@ -11,8 +11,18 @@ from attngen.codegen.printers.cpp import Printer, Value, literal
 from attngen.errors import UnsupportedError
 from attngen.ir.expr import Expr, const, op, sym
 from attngen.ir.ops import FLOAT_FUNCTIONS
-from attngen.ir.text_expr import expr_text
-from tests.codegen.printers.harness import VALUES, build, defined, largest, nudged, points, run, truth
+from tests.codegen.printers.harness import (
+    VALUES,
+    build,
+    defined,
+    difference,
+    largest,
+    nudged,
+    on_an_edge,
+    points,
+    run,
+    truth,
+)
 from tests.codegen.printers.random_trees import ROW, trees
 
 COUNT = 240
@@ -65,40 +75,6 @@ def test_single_precision(isa: str, tmp_path: Path) -> None:
         bad = fine & ~close & ~(found.isnan() & expected.isnan())
         assert not bad.any(), difference(expr, values, bad, found, expected)
     assert compared > 0.4 * COUNT * len(values["q"])
-
-
-def on_an_edge(expr: Expr, values: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Where rounding decides: a comparison or a rounding of numbers that are nearly equal or nearly whole."""
-    from attngen.ir.expr import Op, postorder
-
-    found = torch.zeros(len(values["q"]), dtype=torch.bool)
-    for node in postorder(expr):
-        if not isinstance(node, Op):
-            continue
-        args = [truth(a, values) for a in node.args if a.type == "float"]
-        if node.name in ("floor", "ceil", "round", "to_int") and args:
-            found |= ((args[0] * 2).round() - args[0] * 2).abs() < 1e-4 * (1 + args[0].abs())
-        if node.name in ("floordiv", "mod") and node.type == "float":
-            a, b = (truth(arg, values) for arg in node.args)
-            found |= ((a / b).round() - a / b).abs() < 1e-4 * (1 + (a / b).abs())
-            found |= b.abs() < 1e-4
-        if node.name in ("truediv", "safe_div", "sign", "to_bool", "log", "log2", "rsqrt"):
-            found |= truth(node.args[-1], values).abs() < 1e-4
-        if node.name in ("lt", "le", "gt", "ge", "eq", "ne") and args:
-            a, b = (truth(arg, values) for arg in node.args)
-            found |= (a - b).abs() < 1e-4 * (1 + a.abs())
-        if node.name in ("sqrt", "log1p", "pow", "tan"):
-            found |= truth(node.args[0], values).abs() < 1e-4
-            found |= (truth(node.args[0], values) + 1).abs() < 1e-4
-    return found
-
-
-def difference(
-    expr: Expr, values: dict[str, torch.Tensor], bad: torch.Tensor, found: torch.Tensor, expected: torch.Tensor
-) -> str:
-    at = int(bad.nonzero()[0])
-    given = ", ".join(f"{name}={t[at].item()}" for name, t in values.items())
-    return f"{expr_text(expr)} at {given}: printed {found[at].item()}, evaluated {expected[at].item()}"
 
 
 @pytest.mark.cxx
