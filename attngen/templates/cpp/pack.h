@@ -84,31 +84,35 @@ ATTNGEN_INLINE const T* contiguous_channels(const R& x, long i, int channels, T*
   return x.channel == 1 ? &x.at(i, 0) : copy_channels(x, i, channels, copy);
 }
 
-// One word row of values: tokens (i, i + 1, ...), all columns, panel by panel. `sum` becomes NaN when one of them is
-// not finite.
+// Sums that become NaN when a value is not finite; several, since one would wait for itself at every value.
+constexpr int CHAINS = 4;
+
+// One word row of values: tokens (i, i + 1, ...), all columns, panel by panel.
 template <class T, int DV, class R, class Store>
-ATTNGEN_INLINE void pack_value_row(NumberWords, const R& v, long i, long tokens, vf& sum, Store store_word) {
+ATTNGEN_INLINE void pack_value_row(NumberWords, const R& v, long i, long tokens, vf (&sums)[CHAINS], Store store_word) {
   T copy[DV];
   if (tokens <= 0) {
     for (int d = 0; d < DV; d += W) store_word(d, vf{});
     return;
   }
   const T* row = contiguous_channels(v, i, DV, copy);
+#pragma GCC unroll 8
   for (int d = 0; d < DV; d += W) {
-    vf x = load_first(row + d, DV - d);
+    vf x = load_first(row + d, DV - d), &sum = sums[d / W % CHAINS];
     sum = fma(x, vf{}, sum);
     store_word(d, x);
   }
 }
 #if defined(ATTNGEN_BF16_DOT)
 template <class T, int DV, class R, class Store>
-ATTNGEN_INLINE void pack_value_row(PairWords, const R& v, long i, long tokens, vf& sum, Store store_word) {
+ATTNGEN_INLINE void pack_value_row(PairWords, const R& v, long i, long tokens, vf (&sums)[CHAINS], Store store_word) {
   static const bf16 zeros[DV] = {};
   bf16 copy[2][DV];
   const bf16* even = tokens > 0 ? contiguous_channels(v, i, DV, copy[0]) : zeros;
   const bf16* odd = tokens > 1 ? contiguous_channels(v, i + 1, DV, copy[1]) : zeros;
+#pragma GCC unroll 8
   for (int d = 0; d < DV; d += W) {
-    vf x = load_first(even + d, DV - d), y = load_first(odd + d, DV - d);
+    vf x = load_first(even + d, DV - d), y = load_first(odd + d, DV - d), &sum = sums[d / W % CHAINS];
     sum = fma(x, vf{}, fma(y, vf{}, sum));
     vi low = vi(_mm512_srli_epi32(__m512i(bits(x)), 16));
     store_word(d, from_bits(low | bits(y)));
@@ -127,10 +131,10 @@ static inline uint64_t pack_values(const R& v, long first, int begin, int end, i
   constexpr long PANEL = KT / Words::per_word * WIDE, EDGE = P::wide_count * WIDE;
   uint64_t not_finite = 0;
   for (int step = begin / STEP; step * STEP < end; step++) {
-    vf sum = {};
+    vf sums[CHAINS] = {};
     for (int j = step * STEP; j < (step + 1) * STEP; j += Words::per_word) {
       const long row = j / Words::per_word;
-      pack_value_row<T, DV>(Words(), v, first + j, present - j, sum, [&](int d, vf x) {
+      pack_value_row<T, DV>(Words(), v, first + j, present - j, sums, [&](int d, vf x) {
         long at = d < EDGE ? d / WIDE * PANEL + row * WIDE + d % WIDE : 0;
         if constexpr (NARROW > 0)
           if (d >= EDGE) {
@@ -140,6 +144,7 @@ static inline uint64_t pack_values(const R& v, long first, int begin, int end, i
         store((real*)(out + at), x);
       });
     }
+    const vf sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
     if (!all(vb(sum == sum))) not_finite |= (uint64_t)1 << step;
   }
   return not_finite;
