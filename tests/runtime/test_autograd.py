@@ -12,7 +12,7 @@ from torch import Tensor
 import attngen
 from attngen import masks, mechanisms, normalizers, scores
 from attngen.errors import InputError
-from tests.end_to_end.oracle import operands, random
+from tests.end_to_end.oracle import error, operands, random
 from tests.runtime.derivatives import BACKENDS, check_gradients, leaves, weighted
 
 pytestmark = pytest.mark.cxx
@@ -122,9 +122,10 @@ def test_log_sum_exp(of: str, backend: str | None) -> None:
     by = [*qkv, slopes]
     found = torch.autograd.grad(weighted(kernel(*qkv, return_lse=True)[picked]), by, materialize_grads=True)
     exact = torch.autograd.grad(weighted(kernel.reference(*qkv, return_lse=True)[picked]), by, materialize_grads=True)
-    # The terms of a slope's gradient, (q - kv) dS, are far larger than their sum.
-    for one, other in zip(found, exact, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=5e-5)
+    for one, other in zip(found[:3], exact[:3], strict=True):
+        torch.testing.assert_close(one, other)
+    # The terms of a slope's gradient, (q - kv) dS, are far larger than their sum: dense float32 errs by 1e-5 as well.
+    assert error(found[3], exact[3].double()) <= 3e-6
 
 
 ARRANGED: dict[str, Callable[[Tensor], Tensor]] = {

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from attngen.codegen.derive.laws import scores_of
 from attngen.ir.expr import Const, Expr, Op, Sym, const, op, postorder, substitute, sym
 from attngen.ir.nodes import Grid, Sequence, Space
 from attngen.ir.normalizer import Streaming
 from attngen.ir.signs import span_of
-from attngen.ir.span import Span, at_least
 
 THROUGH_ZERO = frozenset({"neg", "abs", "relu", "sign", "sqrt", "tanh", "sin", "erf", "expm1", "log1p", "to_float"})
 """Functions that are 0 at 0."""
@@ -48,8 +48,9 @@ def with_empty_rows(last: Streaming, space: Space) -> tuple[Streaming, bool]:
 
 def _has_mass(last: Streaming) -> bool:
     """Whether every row with keys has mass: that of the key at the anchor does not underflow."""
-    scores = at_least(0) if last.scores == "nonnegative" else Span()
-    return last.psi is not None and last.anchor is not None and span_of(last.psi, {sym("s"): scores}).positive
+    if last.psi is None or last.anchor is None:
+        return False
+    return span_of(last.psi, {sym("s"): scores_of(last)}).positive
 
 
 def _drops(part: Expr, nonzero: frozenset[str]) -> bool:

@@ -30,8 +30,8 @@ ATTNGEN_INLINE void go_on(Ahead& ahead) {
 template <class T>
 static inline Ahead::Run run_ahead(const Rows<T>& x, long begin, long end, int channels) {
   if (x.channel != 1 || begin >= end) return {};
-  const long bytes = channels * (long)sizeof(T);
-  return {(const char*)&x.at(begin, 0), x.token * (long)sizeof(T), end - begin, (bytes + CACHE_LINE - 1) / CACHE_LINE, 0};
+  const long lines = (channels * (long)sizeof(T) + CACHE_LINE - 1) / CACHE_LINE;
+  return {(const char*)&x.at(begin, 0), x.token * (long)sizeof(T), end - begin, lines, 0};
 }
 template <class T, class Index, int PAGE>
 static inline Ahead::Run run_ahead(const PagedRows<T, Index, PAGE>&, long, long, int) {

@@ -70,7 +70,8 @@ static void prepare_row(const Args& args, const QueryTile& group, int r, BackScr
     store(dacc + d, da);
     // Both parts of dS cancel where a row has one key. So the share of the mass follows the rounding of dA, as if the
     // cotangent of the result had come rounded.
-    if constexpr (S::Words::per_word > 1) share = select(vb(da == 0), share, share * (load((const number*)dacc + d) / da));
+    if constexpr (S::Words::per_word > 1)
+      share = select(vb(da == 0), share, share * (load((const number*)dacc + d) / da));
     dmass += share;
     store(dvsum + d, ds);
   }

@@ -1,6 +1,6 @@
 // One query tile meets one key tile in the backward: S = Q K^T and dP = dA V^T, the pairs, then dV += P^T dA,
-// dK += dS^T Q, dQ += dS K, where dA is the cotangent of the accumulator. Where the forward multiplies bf16 pairs, so do
-// all five products; P, dS and dA are rounded for that alone.
+// dK += dS^T Q, dQ += dS K, where dA is the cotangent of the accumulator. Where the forward multiplies bf16 pairs, so
+// do all five products; P, dS and dA are rounded for that alone.
 #pragma once
 #include "forward.h"
 #include "sums.h"
@@ -36,8 +36,8 @@ struct BackScratch {
   uint64_t* careful;  // by tile: queries (bit 0) or cotangents (bit 1) that are not finite
   // Of the key block: transposed, and side by side.
   word *k[B::dots], *k_panels[B::dots], *v;
-  // Of the tile. The pairs leave P in the place of dP and dS in that of S, as words of rows; `ds` holds dS as words of keys
-  // where those are others.
+  // Of the tile. The pairs leave P in the place of dP and dS in that of S, as words of rows; `ds` holds dS as words of
+  // keys where those are others.
   real *scores[B::dots], *dp, *visible, *before, *dbefore;
   word* ds[B::dots];
 
@@ -119,7 +119,9 @@ struct WordsOfKeys {
 #endif
 };
 
-ATTNGEN_INLINE void store_pairs(NumberWords, real* tile, real*, int kt, int r, int j, vf x) { store(tile + (long)r * kt + j, x); }
+ATTNGEN_INLINE void store_pairs(NumberWords, real* tile, real*, int kt, int r, int j, vf x) {
+  store(tile + (long)r * kt + j, x);
+}
 #if defined(ATTNGEN_BF16_DOT)
 // Words of two rows take half the room: row r / 2 was read before, or is the one at hand.
 ATTNGEN_INLINE void store_pairs(PairWords, real* tile, uint32_t* by_key, int kt, int r, int j, vf x) {

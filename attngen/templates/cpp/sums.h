@@ -15,8 +15,8 @@ struct Target {
   int64_t stride[8], base[8];
 };
 
-// sum[0] + sum[1] += x, where sum[1] takes what rounding sum[0] leaves (the 2Sum of Knuth). What thousands of rows add to
-// one number would lose digits otherwise.
+// sum[0] + sum[1] += x, where sum[1] takes what rounding sum[0] leaves (the 2Sum of Knuth). What thousands of rows add
+// to one number would lose digits otherwise.
 ATTNGEN_INLINE void add_alone(real* sum, real x) {
   const real before = sum[0], now = before + x, added = now - before;
   sum[1] += (before - (now - added)) + (x - added);
