@@ -62,11 +62,11 @@ static int run_gradient(const Args& args) {
   take_private<G>(args, size, nullptr, most_rows, most_keys);
   int failed = 0;
   long turn = 0;
-  run_tasks(count, args.call.threads, [&](auto& team) {
+  run_tasks(count, args.call.threads, false, [&](auto& queue) {
     char* allocation = (char*)__builtin_malloc(size.used + 64);
     if (!allocation) __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
     char* memory = allocation + (64 - (size_t)allocation % 64) % 64;
-    for (long task = team.next(); task >= 0; task = team.next()) {
+    for (long task = queue.next(); task >= 0; task = queue.next()) {
       const Task& strip = strips[task];
       Private<G> own;
       if (allocation) {

@@ -146,8 +146,8 @@ static __attribute__((noinline)) void step_in_place(const Args& args, const Scra
   RowState<B, S::QT>& state = scratch.state[g];
   const int rows = q.rows();
   all_dots_in_place<B, KS>(args, scratch, g, q, t);
-  if constexpr (B::anchored) anchor_pass<true, B, KS, S::QT, S::KT>(state, rows, scratch.scores, t);
-  weight_pass<true, B, KS, NumberWords, S::QT, S::KT>(state, rows, scratch.scores, t, scratch.visible);
+  if constexpr (B::anchored) anchor_pass<true, B, KS, S::QT, S::KT, S::QT>(state, rows, scratch.scores, &t);
+  weight_pass<true, B, KS, NumberWords, S::QT, S::KT, S::QT>(state, rows, scratch.scores, &t, scratch.visible);
   values_in_place<B>(v, scratch.scores[0], scratch.acc + (long)g * S::QT * S::DV_PAD,
                      B::anchored ? state.factor : scratch.ones, rows, t);
   if constexpr (B::sums_values)

@@ -64,6 +64,20 @@ static TileKeys seen_by_all(const Args& args, const QueryTile& q, TileKeys t, in
   return t;
 }
 
+// What each band of rows may see of a tile that not all rows see.
+template <class B, class KS, class Args>
+static void cut_bands(const Args& args, const QueryTile& q, const TileKeys& t, TileKeys* bands) {
+  constexpr int N = BAND<true, B, KS>;
+  for (long r = 0; r < q.rows(); r += N) {
+    TileKeys& band = *bands++ = t;
+    if (N >= q.rows()) continue;
+    const long begin = q.begin + r, end = begin + N < q.end ? begin + N : q.end;
+    cover(band, visible_hull<KS>(args, {q.b, q.h, begin, end}, t.first + t.begin, t.first + t.end), W);
+    const auto within = [&](int j) { return j < band.begin ? band.begin : j > band.end ? band.end : j; };
+    band.seen = within(t.seen), band.seen_end = within(t.seen_end);
+  }
+}
+
 // All keys of one key set.
 template <class B, class KS, class Args>
 static void run_keyset(const Args& args, const QueryTile& group, Scratch<B>& scratch, const Slice& slice) {
@@ -97,9 +111,12 @@ static void run_keyset(const Args& args, const QueryTile& group, Scratch<B>& scr
       const int panels = (t.end - t.begin) / S::PANEL;
       const bool finite = (not_finite >> t.begin / S::PANEL & ~(uint64_t)0 >> (64 - panels)) == 0;
       if (t.end <= t.present && KS::full(args, q.b, q.h, q.begin, q.end, first + t.begin, first + t.end))
-        tile_step<false, B, KS>(scratch, g, q.rows(), t, finite, v);
-      else
-        tile_step<true, B, KS>(scratch, g, q.rows(), seen_by_all<KS>(args, q, t, S::PANEL), finite, v);
+        tile_step<false, B, KS>(scratch, g, q.rows(), t, &t, finite, v);
+      else {
+        TileKeys bands[(S::QT - 1) / BAND<true, B, KS> + 1];
+        cut_bands<B, KS>(args, q, seen_by_all<KS>(args, q, t, S::PANEL), bands);
+        tile_step<true, B, KS>(scratch, g, q.rows(), t, bands, finite, v);
+      }
     }
   });
 }
@@ -336,8 +353,8 @@ static int run_forward(const Args& args) {
   }
 
   int failed = 0;
-  run_tasks(units * division.slices, call.threads, [&](auto& team) {
-    long task = team.next();
+  run_tasks(units * division.slices, call.threads, !longest_first, [&](auto& queue) {
+    long task = queue.next();
     if (task < 0) return;
     char* allocation = (char*)__builtin_malloc(largest + total_size + 64);
     char* memory = allocation + (64 - (size_t)allocation % 64) % 64;
@@ -355,7 +372,7 @@ static int run_forward(const Args& args) {
         own += sums_of_row<B> * division.heads * most_rows;
       });
     };
-    for (; task >= 0; task = team.next()) {
+    for (; task >= 0; task = queue.next()) {
       const long unit = task / division.slices, many = heads / division.heads;
       const long i = longest_first ? groups - 1 - unit / many : unit % groups;
       const long bh = (longest_first ? unit % many : unit / groups) * division.heads;

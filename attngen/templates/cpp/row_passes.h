@@ -106,11 +106,12 @@ static inline void move_anchors(RowState<B, QT>& state, int rows, const real* la
 }
 
 // First pass of anchored normalizers: stores core(s), moves the anchor, and leaves in `factor` what the accumulator
-// and the mass have to be multiplied with.
-template <bool PARTIAL, class B, class KS, int QT, int KT>
-static inline void anchor_pass(RowState<B, QT>& state, int rows, real* const* scores, const TileKeys& t) {
+// and the mass have to be multiplied with. Every BAND rows have keys of their own.
+template <bool PARTIAL, class B, class KS, int QT, int KT, int BAND>
+static inline void anchor_pass(RowState<B, QT>& state, int rows, real* const* scores, const TileKeys* bands) {
   real largest[RowState<B, QT>::ROOM];
   for (int r = 0; r < rows; r++) {
+    const TileKeys& t = bands[r / BAND];
     const typename B::Row& row = state.row[r];
     real* s = scores[0] + (long)r * KT;
     const long at = (long)r * KT;
@@ -218,11 +219,12 @@ ATTNGEN_INLINE vb weigh_row(RowState<B, QT>& state, int r, real* const* scores, 
 }
 
 // Whether some key of the tile has a weight in some row; true unless weights of 0 are common.
-template <bool PARTIAL, class B, class KS, class Words, int QT, int KT>
-static inline bool weight_pass(RowState<B, QT>& state, int rows, real* const* scores, const TileKeys& t,
+template <bool PARTIAL, class B, class KS, class Words, int QT, int KT, int BAND>
+static inline bool weight_pass(RowState<B, QT>& state, int rows, real* const* scores, const TileKeys* bands,
                                real* visible) {
   vb weighs = {};
   for (int r = 0; r < rows; r++) {
+    const TileKeys& t = bands[r / BAND];
     if constexpr (B::affine_exp2)
       if (__builtin_expect(is_huge(state.offset[r]), 0)) {
         weighs |= weigh_row<PARTIAL, true, B, KS, Words, QT, KT>(state, r, scores, t, visible);

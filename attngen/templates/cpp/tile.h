@@ -123,31 +123,47 @@ static __attribute__((noinline)) void add_value_sum(const R& v, real* sum, int r
     for (int d = 0; d < S::DV_PAD; d += W) store(sum + r * S::DV_PAD + d, load(sum + r * S::DV_PAD + d) + load(total + d));
 }
 
-// One query tile meets one packed key tile.
+// acc = acc * factor + P V, each band of rows with keys of its own.
+template <int BAND, class B, class R>
+ATTNGEN_INLINE void add_values(const Scratch<B>& scratch, const R& v, const real* weights, real* acc,
+                               const real* factor, int rows, const TileKeys* bands, bool finite) {
+  typedef Shape<B> S;
+  for (int r = 0; r < rows; r += BAND) {
+    const TileKeys& t = bands[r / BAND];
+    const int some = rows - r < BAND ? rows - r : BAND;
+    if (t.begin >= t.end) continue;
+    if (__builtin_expect(finite, 1))
+      value_product<B>(scratch, weights + (long)r * S::KT, acc + (long)r * S::DV_PAD, factor + r, some, t);
+    else
+      careful_value_product<B>(v, weights + (long)r * S::KT, acc + (long)r * S::DV_PAD, factor + r, some, t);
+  }
+}
+
+// Rows that share their keys in a tile that not all rows see: at the border of a window each sees a little more or less.
+template <bool PARTIAL, class B, class KS>
+constexpr int BAND = PARTIAL && KS::by_rows ? Shape<B>::tile::PV_MR : Shape<B>::QT;
+
+// One query tile meets one packed key tile; `bands` has the keys that every BAND rows of it see.
 template <bool PARTIAL, class B, class KS, class R>
 static __attribute__((noinline)) void tile_step(const Scratch<B>& scratch, int g, int rows, const TileKeys& t,
-                                                bool finite, const R& v) {
+                                                const TileKeys* bands, bool finite, const R& v) {
   typedef Shape<B> S;
+  constexpr int N = BAND<PARTIAL, B, KS>;
   RowState<B, S::QT>& state = scratch.state[g];
   score_product<B>(scratch, g * S::QT, rows, t);
-  if constexpr (B::anchored) anchor_pass<PARTIAL, B, KS, S::QT, S::KT>(state, rows, scratch.scores, t);
-  if (!weight_pass<PARTIAL, B, KS, typename S::Words, S::QT, S::KT>(state, rows, scratch.scores, t, scratch.visible))
+  if constexpr (B::anchored) anchor_pass<PARTIAL, B, KS, S::QT, S::KT, N>(state, rows, scratch.scores, bands);
+  if (!weight_pass<PARTIAL, B, KS, typename S::Words, S::QT, S::KT, N>(state, rows, scratch.scores, bands,
+                                                                       scratch.visible))
     return;
 
-  const real* factor = B::anchored ? state.factor : scratch.ones;
-  real* acc = scratch.acc + (long)g * S::QT * S::DV_PAD;
-  if (__builtin_expect(finite, 1))
-    value_product<B>(scratch, scratch.scores[0], acc, factor, rows, t);
-  else
-    careful_value_product<B>(v, scratch.scores[0], acc, factor, rows, t);
+  add_values<N>(scratch, v, scratch.scores[0], scratch.acc + (long)g * S::QT * S::DV_PAD,
+                B::anchored ? state.factor : scratch.ones, rows, bands, finite);
   if constexpr (B::sums_values) {
     real* sum = scratch.v_sum + (long)g * S::QT * S::DV_PAD;
     if constexpr (!PARTIAL && KS::score_trivial)
       add_value_sum<B>(v, sum, rows, t);
-    else if (__builtin_expect(finite, 1))
-      value_product<B>(scratch, scratch.visible, sum, scratch.ones, rows, t);
     else
-      careful_value_product<B>(v, scratch.visible, sum, scratch.ones, rows, t);
+      add_values<N>(scratch, v, scratch.visible, sum, scratch.ones, rows, bands, finite);
   }
 }
 

@@ -28,6 +28,7 @@ struct Row0 {
 };
 struct KeySet0_0 {
   static constexpr bool mask_trivial = false, score_trivial = false, weighted = false;
+  static constexpr bool by_rows = true;
   static long length(const Args& a, int b, int h) { return a.v_size[2]; }
   template <int I> static auto k(const Args& a, int b, int h) {
     {

@@ -20,6 +20,7 @@ class KeySetHoles:
     name: str
     row: str
     mask_trivial: str
+    by_rows: str
     score_trivial: str
     weighted: str
     length: str
@@ -42,6 +43,7 @@ def print_keyset(
         name=f"KeySet{place[0]}_{place[1]}",
         row=row,
         mask_trivial=flag(not keyset.masked),
+        by_rows=flag(keyset.ranges is not None and not keyset.ranges.axes),
         score_trivial=flag(trivial),
         weighted=flag(weight is not None),
         length=length,
