@@ -6,62 +6,32 @@ First what changes from call to call (sizes of the work, pointers, run-time scal
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from struct import Struct
 
-from attngen.codegen.plan import Plan
-
-TABLE_PARTS = ("offsets", "begin", "end", "full", "pattern")
+from attngen.codegen.calls.arguments import TABLE_PARTS, Arguments
 
 
-@dataclass(frozen=True, slots=True)
-class Abi:
-    """Names in the order in which they are packed. `tables` are (branch, key set) pairs that read a block table."""
+def declaration(arguments: Arguments) -> str:
+    """The members of the C++ struct, after its `Call`."""
+    lines = [f"  const void* {arguments.field(name)}_data;" for name, _ in arguments.tensors]
+    lines += ["  void* out_data;", "  void* lse_data;", "  void* rows_data;"]
+    lines += [f"  Table {table_name(*table)};" for table in arguments.tables]
+    lines += [f"  int64_t {arguments.field(name)}_value;" for name in arguments.ints]
+    lines += [f"  double {arguments.field(name)}_value;" for name in arguments.floats]
+    lines += [
+        f"  int64_t {arguments.field(n)}_size[{max(1, rank)}], {arguments.field(n)}_stride[{max(1, rank)}];"
+        for n, rank in arguments.tensors
+    ]
+    lines += ["  int64_t out_stride[4];"]
+    return "\n".join(lines)
 
-    tensors: tuple[tuple[str, int], ...]
-    ints: tuple[str, ...]
-    floats: tuple[str, ...]
-    tables: tuple[tuple[int, int], ...]
 
-    def field(self, name: str) -> str:
-        """What the members of an input are called: its own name may be no C++ identifier, or one of ours."""
-        names = [*(n for n, _ in self.tensors), *self.ints, *self.floats]
-        return name if name in ("q", "k", "v") else f"x{names.index(name)}_{re.sub('[^0-9A-Za-z_]', '_', name)}"
-
-    def declaration(self) -> str:
-        """The members of the C++ struct, after its `Call`."""
-        lines = [f"  const void* {self.field(name)}_data;" for name, _ in self.tensors]
-        lines += ["  void* out_data;", "  void* lse_data;", "  void* rows_data;"]
-        lines += [f"  Table {table_name(*table)};" for table in self.tables]
-        lines += [f"  int64_t {self.field(name)}_value;" for name in self.ints]
-        lines += [f"  double {self.field(name)}_value;" for name in self.floats]
-        lines += [
-            f"  int64_t {self.field(n)}_size[{max(1, rank)}], {self.field(n)}_stride[{max(1, rank)}];"
-            for n, rank in self.tensors
-        ]
-        lines += ["  int64_t out_stride[4];"]
-        return "\n".join(lines)
-
-    def dynamic(self) -> Struct:
-        """Packs batch, heads, queries, threads, pointers, integers, floats."""
-        pointers = len(self.tensors) + 3 + len(TABLE_PARTS) * len(self.tables)
-        return Struct(f"=4q{pointers}Q{len(self.ints)}q{len(self.floats)}d")
+def dynamic(arguments: Arguments) -> Struct:
+    """Packs batch, heads, queries, threads, pointers, integers, floats."""
+    pointers = len(arguments.tensors) + 3 + len(TABLE_PARTS) * len(arguments.tables)
+    return Struct(f"=4q{pointers}Q{len(arguments.ints)}q{len(arguments.floats)}d")
 
 
 def table_name(branch: int, keyset: int) -> str:
     """The name of a block table in the argument block."""
     return f"table_{branch}_{keyset}"
-
-
-def abi_of(plan: Plan) -> Abi:
-    """The argument block that a plan needs."""
-    inputs = plan.spec.inputs
-    return Abi(
-        tensors=tuple((o.name, o.rank) for o in plan.problem.operands),
-        ints=tuple(i.name for i in inputs if not i.axes and i.type != "float"),
-        floats=tuple(i.name for i in inputs if not i.axes and i.type == "float"),
-        tables=tuple(
-            (i, j) for i, branch in enumerate(plan.branches) for j, k in enumerate(branch.keysets) if k.ranges is None
-        ),
-    )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attngen.codegen.backend import SourceFile
-from attngen.codegen.backends.cpu.abi import Abi, abi_of
+from attngen.codegen.backends.cpu.abi import declaration
 from attngen.codegen.backends.cpu.config import CpuConfig
 from attngen.codegen.backends.cpu.emit_branch import print_branch
 from attngen.codegen.backends.cpu.scope import ELEMENT, Scope, flag
+from attngen.codegen.calls.arguments import Arguments, arguments_of
 from attngen.codegen.lower.coordinates import names_for
 from attngen.codegen.plan import Plan
 from attngen.codegen.saved import saved_columns
@@ -43,12 +44,12 @@ class ForwardHoles:
 
 def emit(plan: Plan, config: CpuConfig) -> SourceFile:
     """The whole translation unit, headers included."""
-    abi = abi_of(plan)
+    arguments = arguments_of(plan)
     dtype = plan.problem.dtype
     holes = ForwardHoles(
         title=f"attngen: forward, {dtype}, {config}",
         defines="#define ATTNGEN_DOUBLE 1" if dtype == "fp64" else "",
-        arguments=abi.declaration(),
+        arguments=declaration(arguments),
         query_tile=config.query_tile,
         key_tile=config.key_tile,
         group=config.group,
@@ -56,22 +57,24 @@ def emit(plan: Plan, config: CpuConfig) -> SourceFile:
         qk_vectors=config.score_vectors,
         pv_rows=config.value_rows,
         pv_vectors=config.value_vectors,
-        branches="\n".join(print_branches(plan, abi)),
+        branches="\n".join(print_branches(plan, arguments)),
         branch_count=len(plan.branches),
         width=plan.width,
         saved_columns=saved_columns(plan),
         wants_lse=flag(plan.problem.return_lse),
         masked=flag(any(keyset.masked for branch in plan.branches for keyset in branch.keysets)),
-        units=f"(const int32_t*)a.{abi.field(names_for(plan.written.spec).units)}_data" if plan.written else "nullptr",
+        units=f"(const int32_t*)a.{arguments.field(names_for(plan.written.spec).units)}_data"
+        if plan.written
+        else "nullptr",
         each_branch=" ".join(f"f(Branch{i}{{}});" for i in range(len(plan.branches))),
         element=ELEMENT[dtype],
     )
     return SourceFile("forward.cpp", bundle("cpp", render("cpp/forward.cpp.jinja", holes)))
 
 
-def print_branches(plan: Plan, abi: Abi) -> list[str]:
+def print_branches(plan: Plan, arguments: Arguments) -> list[str]:
     """The structs of every branch, each with those of its row and key sets."""
-    scope = Scope(plan, abi)
+    scope = Scope(plan, arguments)
     offset, texts = 0, []
     for i, branch in enumerate(plan.branches):
         texts.append(print_branch(scope, i, branch, offset))

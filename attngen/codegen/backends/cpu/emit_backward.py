@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attngen.codegen.backend import SourceFile
-from attngen.codegen.backends.cpu.abi import Abi, abi_of
+from attngen.codegen.backends.cpu.abi import declaration
 from attngen.codegen.backends.cpu.config import CpuConfig
 from attngen.codegen.backends.cpu.emit import print_branches
 from attngen.codegen.backends.cpu.emit_gradient import print_gradient
 from attngen.codegen.backends.cpu.scope import ELEMENT, Scope
+from attngen.codegen.calls.arguments import Arguments, arguments_of
 from attngen.codegen.plan import Plan
 from attngen.codegen.saved import saved_columns
 from attngen.codegen.targets import targets_of
@@ -39,14 +40,14 @@ class BackwardHoles:
 
 def emit_backward(plan: Plan, config: CpuConfig, wanted: frozenset[str]) -> SourceFile:
     """The whole translation unit, headers included."""
-    abi = abi_of(plan)
+    arguments = arguments_of(plan)
     dtype = plan.problem.dtype
-    scope = Scope(plan, abi)
+    scope = Scope(plan, arguments)
     gradients = [print_gradient(scope, i, branch, wanted) for i, branch in enumerate(plan.branches)]
     holes = BackwardHoles(
         title=f"attngen: backward, {dtype}, {config}",
         defines="#define ATTNGEN_DOUBLE 1" if dtype == "fp64" else "",
-        arguments="\n".join([abi.declaration(), arguments(plan, abi, wanted)]),
+        arguments="\n".join([declaration(arguments), _gradient_members(plan, arguments, wanted)]),
         query_tile=config.query_tile,
         key_tile=config.key_tile,
         group=config.group,
@@ -54,7 +55,7 @@ def emit_backward(plan: Plan, config: CpuConfig, wanted: frozenset[str]) -> Sour
         qk_vectors=config.score_vectors,
         pv_rows=config.value_rows,
         pv_vectors=config.value_vectors,
-        branches="\n".join([*print_branches(plan, abi), *gradients]),
+        branches="\n".join([*print_branches(plan, arguments), *gradients]),
         each_gradient=" ".join(f"f(Gradient{i}{{}});" for i in range(len(plan.branches))),
         element=ELEMENT[dtype],
         columns=saved_columns(plan),
@@ -68,10 +69,12 @@ def viewed(plan: Plan) -> tuple[str, ...]:
     return tuple(o.name for o in plan.problem.operands if o.name in names)
 
 
-def arguments(plan: Plan, abi: Abi, wanted: frozenset[str]) -> str:
+def _gradient_members(plan: Plan, arguments: Arguments, wanted: frozenset[str]) -> str:
     """The members that the backward adds to the argument block."""
     lines = ["  const void* dout_data;", "  const void* dlse_data;", "  int64_t dout_stride[4];"]
-    lines += [f"  void* d_{abi.field(n)}_data;\n  int64_t d_{abi.field(n)}_stride[4];" for n in viewed(plan)]
+    lines += [
+        f"  void* d_{arguments.field(n)}_data;\n  int64_t d_{arguments.field(n)}_stride[4];" for n in viewed(plan)
+    ]
     for i in range(len(plan.branches)):
         lines.append(f"  Target targets_{i}[{max(1, len(targets_of(plan, i, wanted)))}];")
     return "\n".join(lines)

@@ -38,7 +38,7 @@ def pair_flow(
     if not varying:
         printer.lines.append(f"    sums.s[{slot}] += {kept};")
         return Flow(place, True, slot)
-    sizes = f"{args}{scope.abi.field(target.load.tensor)}_size"
+    sizes = f"{args}{scope.arguments.field(target.load.tensor)}_size"
     strides = f"{args}targets_{branch}[{place}].stride"
     uniform = [f"{_row_index(target, n, i.text, sizes)} * {strides}[{n}]" for n, i in indices.items() if not i.vector]
     copy = " + ".join([f"copies[{place}]", *uniform])
@@ -85,7 +85,7 @@ def add_line(scope: Scope, printer: Printer, target: Target, at: tuple[int, int]
     copy = f"copies[{at[1]}]"
     if target.alone:
         return f"add_alone({copy}, {amount});"
-    sizes = f"row.args->{scope.abi.field(target.load.tensor)}_size"
+    sizes = f"row.args->{scope.arguments.field(target.load.tensor)}_size"
     strides = f"row.args->targets_{at[0]}[{at[1]}].stride"
     indices = {n: printer.emit(target.load.indices[n]).cast("int").text for n in target.free}
     parts = [f"{_row_index(target, n, text, sizes)} * {strides}[{n}]" for n, text in indices.items()]

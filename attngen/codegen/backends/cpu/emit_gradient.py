@@ -166,7 +166,7 @@ def _target_base(scope: Scope, index: int, branch: BranchPlan, targets: tuple[Ta
     for i, target in enumerate(targets):
         symbols = {name: Value(f"int64_t({name})", "int") for name in ("b", "h")} | scope.sizes("a.", branch.keysets[0])
         printer = scope.printer(symbols, args="a.")
-        sizes = f"a.{scope.abi.field(target.load.tensor)}_size"
+        sizes = f"a.{scope.arguments.field(target.load.tensor)}_size"
         at = {n: printer.emit(target.load.indices[n]).cast("int").text for n in target.fixed}
         parts = [f"inside({text}, {sizes}[{n}]) * a.targets_{index}[{i}].base[{n}]" for n, text in at.items()]
         lines += [f"    if (i == {i}) {{", *printer.lines, f"    return {' + '.join(parts) or '0'};", "    }"]

@@ -140,7 +140,7 @@ def choose(i: int, count: int, body: str) -> str:
 
 def total_rows(scope: Scope, view: View, start: int, keyset: KeySetPlan) -> str:
     """The body of a function (a, b, h) that gives the rows of the total that a view adds to."""
-    name = scope.abi.field(view.tensor)
+    name = scope.arguments.field(view.tensor)
     lines, head = scope.head_of(view, keyset)
     space = scope.pages(keyset)
     if space is not None and view.tensor in ("k", "v"):

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from attngen.codegen.backend import Call, Launch
-from attngen.codegen.backends.cpu.abi import abi_of
-from attngen.codegen.backends.cpu.checks import input_checks
-from attngen.codegen.backends.cpu.config import CpuConfig
-from attngen.codegen.backends.cpu.shapes import axes_of, tensor_fields
-from attngen.codegen.backends.cpu.tables import table_builders
+from attngen.codegen.backends.cpu.abi import dynamic
+from attngen.codegen.backends.cpu.config import SEGMENT, CpuConfig
+from attngen.codegen.calls.arguments import arguments_of
+from attngen.codegen.calls.checks import input_checks
+from attngen.codegen.calls.shapes import axes_of, tensor_fields
+from attngen.codegen.calls.tables import table_builders
 from attngen.codegen.plan import Plan
 from attngen.codegen.result import result_memory
 from attngen.codegen.saved import saved_columns
@@ -32,14 +33,14 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
     """A launch for tensors of the shapes, strides and dtypes of `call`."""
     import torch
 
-    abi = abi_of(plan)
+    arguments = arguments_of(plan)
     turned = call.layout == "bnhd"
     sizes4 = (call.n_b, call.n_h, call.n_q, plan.width)
     shape, strides = result_memory(sizes4, call.operands[0].stride(), call.layout)
-    static = [*tensor_fields(plan, abi, call), *(strides[a] for a in axes_of(call))]
-    tables = table_builders(plan, abi, config, call)
+    static = [*tensor_fields(plan, arguments, call), *(strides[a] for a in axes_of(call))]
+    tables = table_builders(plan, arguments, call, (config.query_tile, SEGMENT))
     tail = struct.pack(f"={len(static)}q", *static)
-    pack = abi.dynamic().pack
+    pack = dynamic(arguments).pack
     check = input_checks(plan, call)
 
     like = call.operands[0]
@@ -47,7 +48,7 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
     n_b, n_h, n_q = call.n_b, call.n_h, call.n_q
     saved = (n_b, n_h, n_q, saved_columns(plan))
     return_lse = plan.problem.return_lse
-    keys = dict(zip((name for name, _ in abi.tensors), call.operands, strict=True))
+    keys = dict(zip((name for name, _ in arguments.tensors), call.operands, strict=True))
     sets = [keyset.v.tensor for branch in plan.branches for keyset in branch.keysets]
     empty = all(keys[name].shape[1 if turned else 2] == 0 for name in sets)
     empty_strided, threads = torch.empty_strided, torch.get_num_threads

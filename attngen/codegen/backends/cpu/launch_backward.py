@@ -9,12 +9,13 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from attngen.codegen.backend import BackwardLaunch, Call
-from attngen.codegen.backends.cpu.abi import abi_of
-from attngen.codegen.backends.cpu.config import CpuConfig
+from attngen.codegen.backends.cpu.abi import dynamic
+from attngen.codegen.backends.cpu.config import SEGMENT, CpuConfig
 from attngen.codegen.backends.cpu.emit_backward import viewed
 from attngen.codegen.backends.cpu.launch import NOTHING
-from attngen.codegen.backends.cpu.shapes import axes_of, tensor_fields, view_strides
-from attngen.codegen.backends.cpu.tables import table_builders
+from attngen.codegen.calls.arguments import arguments_of
+from attngen.codegen.calls.shapes import axes_of, tensor_fields, view_strides
+from attngen.codegen.calls.tables import table_builders
 from attngen.codegen.plan import Plan
 from attngen.codegen.targets import MOST_AXES, Target, targets_of
 from attngen.errors import AttngenError, InputError
@@ -35,18 +36,18 @@ def prepare_backward(
     """A launch for tensors of the shapes, strides and dtypes of `call`."""
     import torch
 
-    abi = abi_of(plan)
-    names = [name for name, _ in abi.tensors]
+    arguments = arguments_of(plan)
+    names = [name for name, _ in arguments.tensors]
     operands = dict(zip(names, call.operands, strict=True))
     real = torch.float64 if call.operands[0].dtype == torch.float64 else torch.float32
     places = [
         [_place(target, operands[target.load.tensor]) for target in targets_of(plan, i, wanted)]
         for i in range(len(plan.branches))
     ]
-    static = tensor_fields(plan, abi, call)
+    static = tensor_fields(plan, arguments, call)
     tail = struct.pack(f"={len(static) + 4}q", *static, 0, 0, 0, 0)
-    tables = table_builders(plan, abi, config, call)
-    pack = abi.dynamic().pack
+    tables = table_builders(plan, arguments, call, (config.query_tile, SEGMENT))
+    pack = dynamic(arguments).pack
     threads, zeros = torch.get_num_threads, torch.zeros
     n_b, n_h, n_q = call.n_b, call.n_h, call.n_q
     axes = axes_of(call)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from attngen.codegen.backends.cpu.abi import Abi
 from attngen.codegen.backends.cpu.loads import CTYPES, print_load
+from attngen.codegen.calls.arguments import Arguments
 from attngen.codegen.plan import KeySetPlan, Plan
 from attngen.codegen.printers.cpp import LoadPrinter, Printer, Rows, Value
 from attngen.ir.expr import Load
@@ -26,7 +26,7 @@ class Scope:
     """One kernel: its plan and its argument block."""
 
     plan: Plan
-    abi: Abi
+    arguments: Arguments
 
     @property
     def element(self) -> str:
@@ -51,12 +51,12 @@ class Scope:
         """The number of keys of a batch."""
         space = self.pages(keyset)
         if space is None:
-            return f"{args}{self.abi.field(keyset.v.tensor)}_size[2]"
+            return f"{args}{self.arguments.field(keyset.v.tensor)}_size[2]"
         return f"number({self._entry(args, space.lengths, b)}[0])"
 
     def _entry(self, args: str, name: str, b: str) -> str:
         """A pointer to what an input says of a batch."""
-        field = f"{args}{self.abi.field(name)}"
+        field = f"{args}{self.arguments.field(name)}"
         ctype = CTYPES[self.plan.problem.operand(name).dtype]
         return f"((const {ctype}*){field}_data + inside({b}, {field}_size[0]) * {field}_stride[0])"
 
@@ -120,15 +120,15 @@ class Scope:
 
     def _loads(self, printer: Printer, args: str, lane: str, lanes: str) -> LoadPrinter:
         def load(node: Load, indices: tuple[Value, ...]) -> Value:
-            scalar = node.tensor in (*self.abi.ints, *self.abi.floats)
+            scalar = node.tensor in (*self.arguments.ints, *self.arguments.floats)
             ctype = None if scalar else CTYPES[self.plan.problem.operand(node.tensor).dtype]
-            return print_load(printer, node, indices, ctype, args + self.abi.field(node.tensor), lane, lanes)
+            return print_load(printer, node, indices, ctype, args + self.arguments.field(node.tensor), lane, lanes)
 
         return load
 
     def head_of(self, view: View, keyset: KeySetPlan) -> tuple[list[str], str]:
         """Statements, and the head of its tensor that a view reads for head h."""
-        name = self.abi.field(view.tensor)
+        name = self.arguments.field(view.tensor)
         if view.head is None:
             return [], f"h * a.{name}_size[1] / a.call.heads"
         symbols = {"h": Value("int64_t(h)", "int"), "heads": Value(f"a.{name}_size[1]", "int")}
@@ -138,7 +138,7 @@ class Scope:
 
     def rows_of(self, view: View, start: int, keyset: KeySetPlan) -> str:
         """The body of a function (a, b, h) that gives the tokens a view reads."""
-        name = self.abi.field(view.tensor)
+        name = self.arguments.field(view.tensor)
         body, head = self.head_of(view, keyset)
         strides = ", ".join(f"a.{name}_stride[{i}]" for i in range(4))
         lines = [
@@ -153,7 +153,7 @@ class Scope:
         space = self.pages(keyset)
         if space is None or view.tensor not in ("k", "v"):
             return self.rows_of(view, start, keyset)
-        name = f"a.{self.abi.field(view.tensor)}"
+        name = f"a.{self.arguments.field(view.tensor)}"
         body, head = self.head_of(view, keyset)
         element = f"const {self.element}"
         data = f"({element}*){name}_data + {start} * {name}_stride[3]"
@@ -161,7 +161,7 @@ class Scope:
 
     def paged_rows(self, space: Paged, element: str, data: str, head: str, name: str) -> str:
         """The statement that gives the tokens of a head in pages; `name`_stride are the strides of the pool."""
-        table = f"a.{self.abi.field(space.table)}"
+        table = f"a.{self.arguments.field(space.table)}"
         index = CTYPES[self.plan.problem.operand(space.table).dtype]
         return (
             f"    return PagedRows<{element}, {index}, {space.page}>{{{data} + ({head}) * {name}_stride[1],\n"

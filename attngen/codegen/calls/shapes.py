@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attngen.codegen.backend import Call
-from attngen.codegen.backends.cpu.abi import Abi
+from attngen.codegen.calls.arguments import Arguments
 from attngen.codegen.plan import Plan
 from attngen.ir.walk import views
 
@@ -29,11 +29,11 @@ def view_strides(tensor: Tensor, call: Call) -> list[int]:
     return strides
 
 
-def tensor_fields(plan: Plan, abi: Abi, call: Call) -> list[int]:
+def tensor_fields(plan: Plan, arguments: Arguments, call: Call) -> list[int]:
     """Sizes and strides of every operand."""
     viewed = {view.tensor for view in views(plan.spec)}
     fields: list[int] = []
-    for (name, _), tensor in zip(abi.tensors, call.operands, strict=True):
+    for (name, _), tensor in zip(arguments.tensors, call.operands, strict=True):
         if name in viewed:
             fields += [tensor.shape[a] for a in axes_of(call)]
             fields += view_strides(tensor, call)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
-from attngen.codegen.backends.cpu.boxes import Box
+from attngen.codegen.calls.boxes import Box
 from attngen.ir.expr import Expr, symbols
 from attngen.ir.nodes import Grid, Spec
 

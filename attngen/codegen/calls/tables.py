@@ -8,8 +8,7 @@ import numpy as np
 
 from attngen.codegen.analysis import Arrays, Sizes, schedule
 from attngen.codegen.backend import Call
-from attngen.codegen.backends.cpu.abi import Abi
-from attngen.codegen.backends.cpu.config import CpuConfig
+from attngen.codegen.calls.arguments import Arguments
 from attngen.codegen.kept import Kept
 from attngen.codegen.pages import capacity, mask_of_batches
 from attngen.codegen.plan import KeySetPlan, Plan
@@ -21,18 +20,18 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-SEGMENT = 32
-"""Keys between possible ends of a segment: fine enough for short documents, coarse enough to build fast."""
-
 Parts = tuple[Any, Any, Any, Any, Any]
+Tile = tuple[int, int]
 
 
 class TableBuilder:
     """Builds the table of one key set."""
 
-    def __init__(self, plan: Plan, abi: Abi, keyset: KeySetPlan, main: bool, config: CpuConfig, call: Call) -> None:
-        operands = [name for name, _ in abi.tensors]
-        tensors, scalars = operands[3:], (*abi.ints, *abi.floats)
+    def __init__(
+        self, plan: Plan, arguments: Arguments, keyset: KeySetPlan, main: bool, call: Call, tile: Tile
+    ) -> None:
+        operands = [name for name, _ in arguments.tensors]
+        tensors, scalars = operands[3:], (*arguments.ints, *arguments.floats)
         space = plan.spec.space
         n_k = call.operands[operands.index(keyset.v.tensor)].shape[1 if call.layout == "bnhd" else 2]
         self.mask, self.within = keyset.mask, keyset.within
@@ -41,7 +40,7 @@ class TableBuilder:
             self.mask = mask_of_batches(keyset.mask, space)
             n_k = capacity(space, tuple(call.operands[operands.index(space.table)].shape))
         self.sizes = Sizes(call.n_q, n_k, call.n_b, call.n_h)
-        self.tile = (config.query_tile, SEGMENT)
+        self.tile = tile
         ends = [end for pair in keyset.within.outer for end in pair] if keyset.within else []
         names = dict.fromkeys(load.tensor for load in loads(self.mask, *ends))
         self.names = ([n for n in names if n in tensors], [n for n in names if n in scalars])
@@ -67,11 +66,12 @@ class TableBuilder:
         )
 
 
-def table_builders(plan: Plan, abi: Abi, config: CpuConfig, call: Call) -> list[TableBuilder]:
-    """One builder for each table of the argument block."""
+def table_builders(plan: Plan, arguments: Arguments, call: Call, tile: Tile) -> list[TableBuilder]:
+    """One builder for each table of the arguments. `tile`: queries of a row of a table, and keys between possible ends
+    of its segments."""
     return [
-        TableBuilder(plan, abi, plan.branches[branch].keysets[index], index == 0, config, call)
-        for branch, index in abi.tables
+        TableBuilder(plan, arguments, plan.branches[branch].keysets[index], index == 0, call, tile)
+        for branch, index in arguments.tables
     ]
 
 

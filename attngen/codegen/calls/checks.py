@@ -13,9 +13,9 @@ import numpy as np
 
 from attngen.codegen.analysis.bounds import Status, check_in_boxes
 from attngen.codegen.backend import Call
-from attngen.codegen.backends.cpu.abi import abi_of
-from attngen.codegen.backends.cpu.boxes import Boxes, boxes_of
-from attngen.codegen.backends.cpu.lanes import check_lanes
+from attngen.codegen.calls.arguments import arguments_of
+from attngen.codegen.calls.boxes import Boxes, boxes_of
+from attngen.codegen.calls.lanes import check_lanes
 from attngen.codegen.kept import Kept
 from attngen.codegen.pages import check_page_shapes, check_pages
 from attngen.codegen.plan import BranchPlan, Plan
@@ -46,12 +46,12 @@ class _Checks:
     """The checks of calls of one set of shapes. Shapes, not tensors: a prepared launch outlives its first call."""
 
     def __init__(self, plan: Plan, call: Call) -> None:
-        abi = abi_of(plan)
+        arguments = arguments_of(plan)
         self.plan = plan
         self.sizes = (call.n_b, call.n_h, call.n_q)
         self.tokens = 1 if call.layout == "bnhd" else 2
-        self.names = [name for name, _ in abi.tensors]
-        self.scalars = (*abi.ints, *abi.floats)
+        self.names = [name for name, _ in arguments.tensors]
+        self.scalars = (*arguments.ints, *arguments.floats)
         self.shapes = {name: tuple(t.shape) for name, t in zip(self.names, call.operands, strict=False)}
 
     def of_call(self) -> Check | None:
@@ -135,7 +135,7 @@ class _Checks:
         for wrong in (one for one in found if one.status is not Status.PROVEN):
             if boxes.pairs > MOST_PAIRS or boxes.shorter or symbols(wrong.index) & {"dim", "n_visible"}:
                 raise wrong.error(expr_text(wrong.index))
-            from attngen.codegen.backends.cpu.exact import evaluate_everywhere
+            from attngen.codegen.calls.exact import evaluate_everywhere
 
             for box in boxes.each(extents, values):
                 evaluate_everywhere(exprs, where, box, self.plan.spec)

@@ -9,7 +9,7 @@ import numpy as np
 
 from attngen.codegen.analysis import Evaluator, LoadBounds
 from attngen.codegen.analysis.bounds import assumptions
-from attngen.codegen.printers.cpp import COMPARISON
+from attngen.codegen.printers.common import COMPARISON
 from attngen.errors import UnsupportedError
 from attngen.ir.expr import Expr, Load, Op, op, postorder, rebuild, symbols
 from attngen.ir.text_expr import expr_text
@@ -44,7 +44,7 @@ def check_lanes(
         if -np.inf < lo < -most or most < hi < np.inf:
             raise UnsupportedError(
                 f"{expr_text(node)} can reach {lo:.0f} .. {hi:.0f}, which does not fit into the 32-bit integers of "
-                "the CPU kernel; keep integers that depend on the key smaller, or use backend='reference'",
+                "kernels; keep integers that depend on the key smaller, or use backend='reference'",
                 source=node.source,
             )
 

@@ -1,0 +1,1 @@
+"""What a launch needs to know about a call, whatever the target: its arguments, their shapes, tables and checks."""
