@@ -46,7 +46,8 @@ class SourceFile:
 class Backend(Protocol):
     """A target. `supports` gives None, or the reason why this plan is not for it, as a sentence for the user."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def supports(self, plan: Plan) -> str | None: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 
 import attngen
 from attngen.ir import nodes
+
+BACKEND = os.environ.get("ATTNGEN_BACKEND", "cpu")
+"""What runs the kernels; the tests of the Triton interpreter say "triton"."""
 
 BOUND = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3, torch.float64: 1e-12}
 """Relative Frobenius error against float64."""
@@ -84,4 +88,4 @@ def kernel_of(spec: Any) -> attngen.Kernel:
     if isinstance(spec, attngen.Kernel):
         return spec
     spec = attngen.Spec.from_ir(spec) if isinstance(spec, nodes.Spec) else spec
-    return attngen.compile(spec, backend="cpu")
+    return attngen.compile(spec, backend=BACKEND)

@@ -12,7 +12,7 @@ from attngen import normalizers
 from attngen.ir.expr import const, load, op, sym
 from attngen.ir.nodes import Affine, Branch, Dot, Input, KeySet, Spec, View
 from attngen.ir.normalizer import Streaming
-from tests.end_to_end.oracle import check, kernel_of, operands, random
+from tests.end_to_end.oracle import BACKEND, check, kernel_of, operands, random
 
 pytestmark = pytest.mark.cxx
 
@@ -60,7 +60,7 @@ def test_extra_keys_in_both_layouts() -> None:
 
     spec: nodes.Spec = two_sets(SOFTMAX)
     q, k, v = operands()
-    kernel = attngen.compile(attngen.Spec.from_ir(spec), layout="bnhd", backend="cpu")
+    kernel = attngen.compile(attngen.Spec.from_ir(spec), layout="bnhd", backend=BACKEND)
     given = {name: t.transpose(1, 2) for name, t in text().items()}
     out = check(kernel, *(t.transpose(1, 2) for t in (q, k, v)), **given)
     torch.testing.assert_close(out.transpose(1, 2), kernel_of(spec)(q, k, v, **text()))

@@ -14,7 +14,7 @@ from attngen.errors import BoundsError, InputError
 from attngen.ir.expr import op, sym
 from attngen.ir.nodes import Branch, Dot, Input, KeySet, Paged, Spec, View
 from tests.end_to_end.gradients import check_gradients
-from tests.end_to_end.oracle import check, error, kernel_of, random
+from tests.end_to_end.oracle import BACKEND, check, error, kernel_of, random
 
 pytestmark = pytest.mark.cxx
 
@@ -135,7 +135,7 @@ def test_scores_and_normalizers() -> None:
 def test_layouts() -> None:
     cache = Cache()
     spec = paged(mask=masks.causal(align="bottom_right"))
-    kernel = attngen.compile(spec, layout="bnhd", backend="cpu")
+    kernel = attngen.compile(spec, layout="bnhd", backend=BACKEND)
     out = kernel(*(t.transpose(1, 2) for t in cache.call(5)), **cache.where)
     assert torch.equal(out.transpose(1, 2), kernel_of(spec)(*cache.call(5), **cache.where))
 

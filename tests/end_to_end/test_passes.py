@@ -12,7 +12,7 @@ import attngen
 from attngen import masks, normalizers, weights
 from attngen.ir.expr import op, sym
 from attngen.ir.nodes import Branch, Concat, Dot, Input, KeySet, Spec, View
-from tests.end_to_end.oracle import check, kernel_of, operands, random
+from tests.end_to_end.oracle import BACKEND, check, kernel_of, operands, random
 
 pytestmark = pytest.mark.cxx
 
@@ -186,7 +186,7 @@ def test_key_sets(rule: str) -> None:
     extra = KeySet((Dot(k=View("text_k")),), View("text_v"), mask=MASKED)
     branch = Branch(normalizer.ir, mask=op("le", sym("kv"), sym("q")), keysets=(extra,))
     kernel = attngen.compile(
-        attngen.Spec.from_ir(Spec((branch,), inputs=(*EXTRA, *normalizer.inputs)), normalizer.bindings), backend="cpu"
+        attngen.Spec.from_ir(Spec((branch,), inputs=(*EXTRA, *normalizer.inputs)), normalizer.bindings), backend=BACKEND
     )
     for n in (1, 200, 0):
         check(kernel, *operands(n_q=130), text_k=random(2, 4, n, 16), text_v=random(2, 4, n, 16, seed=2))

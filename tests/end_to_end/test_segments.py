@@ -15,7 +15,7 @@ from attngen.errors import BoundsError, InputError, UnsupportedError
 from attngen.ir.expr import load, op, sym
 from attngen.ir.nodes import Affine, Branch, Dot, Input, KeySet, Spec, View
 from attngen.spec import Segments
-from tests.end_to_end.oracle import check, error, kernel_of, random
+from tests.end_to_end.oracle import BACKEND, check, error, kernel_of, random
 
 pytestmark = pytest.mark.cxx
 
@@ -110,7 +110,7 @@ def test_values_of_another_width_and_one_key_head() -> None:
 def test_layouts() -> None:
     tensors, where = call()
     spec = packed(mask=masks.window(9, 3))
-    kernel = attngen.compile(spec, layout="bnhd", backend="cpu")
+    kernel = attngen.compile(spec, layout="bnhd", backend=BACKEND)
     out, lse = kernel(*(t.transpose(1, 2) for t in tensors), return_lse=True, **where)
     expected, row = kernel_of(spec)(*tensors, return_lse=True, **where)
     assert torch.equal(out.transpose(1, 2), expected)

@@ -10,13 +10,13 @@ from torch import Tensor
 
 import attngen
 from attngen import masks
-from tests.end_to_end.oracle import check, kernel_of, operands
+from tests.end_to_end.oracle import BACKEND, check, kernel_of, operands
 
 pytestmark = pytest.mark.cxx
 
 SPEC = attngen.Spec(mask=masks.causal(align="bottom_right"))
 KERNEL = kernel_of(SPEC)
-BNHD = attngen.compile(SPEC, layout="bnhd", backend="cpu")
+BNHD = attngen.compile(SPEC, layout="bnhd", backend=BACKEND)
 
 
 @pytest.mark.parametrize("n_k", [1, 2, 31, 32, 127, 128, 129, 385])

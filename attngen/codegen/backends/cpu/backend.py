@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from attngen.codegen import cache as store
@@ -21,6 +20,7 @@ from attngen.codegen.backends.cpu.launch_backward import prepare_backward
 from attngen.codegen.backends.cpu.library import load_entry
 from attngen.codegen.backends.cpu.support import refusal
 from attngen.codegen.backends.cpu.support_backward import backward_refusal
+from attngen.codegen.fingerprint import package_fingerprint
 from attngen.codegen.lower.lowered import lowered, lowered_backward, lowered_launch
 from attngen.codegen.plan import Plan
 from attngen.ir.text import text
@@ -106,15 +106,3 @@ class CpuBackend:
     def prepare_backward(self, built: Built, plan: Plan, call: Call, wanted: frozenset[str]) -> BackwardLaunch:
         make = partial(prepare_backward, built.function, built.config, wanted=wanted)
         return lowered_backward(plan, call, make, built.config.tile)
-
-
-@cache
-def package_fingerprint() -> str:
-    """A hash of the sources that decide what is generated, so that a changed compiler never finds old kernels."""
-    root = Path(__file__).parents[3]
-    digest = hashlib.sha256()
-    for folder in ("ir", "codegen"):
-        for file in sorted((root / folder).rglob("*.py")):
-            digest.update(file.relative_to(root).as_posix().encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()

@@ -1,0 +1,60 @@
+"""The parameters of a Triton kernel: their names and types, in the order in which a launch passes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attngen.codegen.backends.triton.visits import TABLE_FIELDS, table_name
+from attngen.codegen.calls.arguments import arguments_of
+from attngen.codegen.plan import Plan
+from attngen.ir.walk import views
+
+ELEMENT = {
+    "float32": "*fp32",
+    "bfloat16": "*bf16",
+    "float16": "*fp16",
+    "int64": "*i64",
+    "int32": "*i32",
+    "int16": "*i16",
+    "int8": "*i8",
+    "uint8": "*u8",
+    "bool": "*i1",
+}
+"""Element types that a kernel reads, by torch's name."""
+OF_DTYPE = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """`signature`: Triton's type of each parameter by name. `wide`: those that kernels bring to 64 bits. `channels`:
+    strides that are 1 where channels lie side by side."""
+
+    signature: dict[str, str]
+    wide: tuple[str, ...]
+    channels: tuple[str, ...]
+
+
+def parameters(plan: Plan) -> Parameters:
+    """What a launch passes: pointers, numbers of the spec, sizes of the work, sizes and strides of every tensor."""
+    arguments = arguments_of(plan)
+    found: dict[str, str] = {}
+    for operand in plan.problem.operands:
+        found[f"{arguments.field(operand.name)}_data"] = ELEMENT[operand.dtype]
+    found["out_data"] = ELEMENT[OF_DTYPE[plan.problem.dtype]]
+    if plan.problem.return_lse:
+        found["lse_data"] = "*fp32"
+    for table in arguments.tables:
+        found |= {f"{table_name(*table)}_{field}": "*i32" for field in TABLE_FIELDS}
+    found |= {arguments.field(name): "i64" for name in arguments.ints}
+    found |= {arguments.field(name): "fp32" for name in arguments.floats}
+    sizes = ["n_b", "n_h", "n_q", "together"]
+    for name, rank in arguments.tensors:
+        field = arguments.field(name)
+        sizes += [f"{field}_size{i}" for i in range(max(1, rank))]
+        sizes += [f"{field}_stride{i}" for i in range(max(1, rank))]
+    sizes += [f"out_stride{i}" for i in range(4)]
+    found |= dict.fromkeys(sizes, "i64")
+    viewed = {arguments.field(view.tensor) for view in views(plan.spec)}
+    channels = (*(f"{field}_stride3" for field in sorted(viewed)), "out_stride3")
+    wide = [name for name, kind in found.items() if kind == "i64" and name not in channels]
+    return Parameters(found, tuple(wide), channels)

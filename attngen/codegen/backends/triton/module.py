@@ -1,0 +1,37 @@
+"""Loads a generated module from its file: Triton reads the source of a kernel from there."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from attngen.errors import BuildError
+
+_loaded: dict[Path, ModuleType] = {}
+
+
+def load(path: Path) -> ModuleType:
+    """The module, loaded once. Raises `BuildError` where Python or Triton refuses it."""
+    found = _loaded.get(path)
+    if found is None:
+        name = f"attngen_generated_{path.parent.name}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        found = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(found)
+        except Exception as problem:
+            raise BuildError(f"the generated module {path} does not load: {problem}") from problem
+        _loaded[path] = found
+    return found
+
+
+def interpreted() -> bool:
+    """Whether Triton runs under its interpreter in this process. It decides so when it is imported."""
+    if "triton" in sys.modules:
+        return bool(sys.modules["triton"].knobs.runtime.interpret)
+    return os.environ.get("TRITON_INTERPRET", "") in ("1", "true", "on", "yes", "y")

@@ -1,0 +1,177 @@
+"""The loops over the key tiles that a query tile visits.
+
+A step is the text of what happens at one tile of keys. It reads `start`, the first key of the tile; a masked step also
+`stop`, before which its keys end. Tiles that are visible throughout are visited after the others, without the mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+from attngen.codegen.analysis import Range, Ranges
+from attngen.codegen.backends.triton.scope import Scope
+from attngen.codegen.backends.triton.text import block
+from attngen.codegen.plan import KeySetPlan
+from attngen.codegen.printers.triton import Printer
+from attngen.codegen.printers.triton_values import Axes
+
+Order = Literal["forward", "backward"]
+Step = Callable[[bool], str]
+"""step(masked)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One key set, at its place among branches and key sets. `order`: keys have to come in their order."""
+
+    scope: Scope
+    keyset: KeySetPlan
+    place: tuple[int, int]
+    prefix: str
+    order: Order | None = None
+
+    def text(self, step: Step) -> str:
+        """Statements that perform the step at every tile that is visited."""
+        ranges = self.keyset.ranges
+        length = f"n_k = {self.scope.length(self.keyset)}"
+        if ranges is None:
+            return "\n".join([length, self._table(step)])
+        printer = self.scope.printer(self.scope.task(self.keyset), self.prefix)
+        if ranges.axes and self.order is None:
+            return "\n".join([length, self._boxes(ranges, printer, step)])
+        if ranges.axes:
+            return "\n".join([length, "first, last = n_k * 0, (n_k + BLOCK_N - 1) // BLOCK_N", self._in_order(step)])
+        return "\n".join([length, self._flat(ranges, printer, step)])
+
+    # --- closed form --------------------------------------------------------------------------------------------------
+
+    def _flat(self, ranges: Ranges, printer: Printer, step: Step) -> str:
+        outer = [_ends(printer, r) for r in ranges.outer]
+        inner = [_ends(printer, r) for r in ranges.inner]
+        lines = [*printer.lines[Axes.NONE]]
+        for i, (begin, end) in enumerate(outer):
+            lines.append(f"begin_{i}, end_{i} = tl.maximum({begin}, 0), tl.minimum({end}, n_k)")
+        lines += _sorted(len(outer))
+        for j, (begin, end) in enumerate(inner):
+            lines.append(f"full_begin_{j}, full_end_{j} = tl.maximum({begin}, 0), tl.minimum({end}, n_k)")
+        parts = []
+        for i in range(len(outer)):
+            after = f"tl.maximum(begin_{i} // BLOCK_N, last_{i - 1})" if i else "begin_0 // BLOCK_N"
+            part = [
+                f"first_{i} = {after}",
+                f"last_{i} = tl.maximum((end_{i} + BLOCK_N - 1) // BLOCK_N, first_{i})",
+                f"last_{i} = tl.where(begin_{i} < end_{i}, last_{i}, first_{i})",
+                f"first, last = first_{i}, last_{i}",
+            ]
+            parts.append((part, [*part, self._split(len(inner), step)]))
+        if self.order is None:
+            return "\n".join([*lines, *(line for _, text in parts for line in text)])
+        bounds = [line for part, _ in parts for line in part[:-1]]
+        chosen = range(len(outer)) if self.order == "forward" else reversed(range(len(outer)))
+        loops = [f"first, last = first_{i}, last_{i}\n{self._in_order(step)}" for i in chosen]
+        return "\n".join([*lines, *bounds, *loops])
+
+    def _split(self, inner: int, step: Step) -> str:
+        """Tiles first .. last - 1: those that need the mask, then the longest run of others."""
+        lines = ["full, whole = first, first"]
+        lines += [f"full, whole = wider(first, last, full, whole, full_begin_{j}, full_end_{j})" for j in range(inner)]
+        if inner == 0:
+            return self._in_order(step)
+        lines += [
+            "for i in range(first.to(tl.int32), (last - (whole - full)).to(tl.int32)):",
+            "    start = tl.where(i < full, i, i + (whole - full)).to(tl.int32) * BLOCK_N",
+            "    stop = n_k",
+            block(step(True)),
+            "for i in range(full.to(tl.int32), whole.to(tl.int32)):",
+            "    start = i * BLOCK_N",
+            block(step(False)),
+        ]
+        return "\n".join(lines)
+
+    def _in_order(self, step: Step) -> str:
+        at = "last - 1 - (i - first)" if self.order == "backward" else "i"
+        lines = [
+            "for i in range(first.to(tl.int32), last.to(tl.int32)):",
+            f"    start = ({at}).to(tl.int32) * BLOCK_N",
+            "    stop = n_k",
+            block(step(True)),
+        ]
+        return "\n".join(lines)
+
+    def _boxes(self, ranges: Ranges, printer: Printer, step: Step) -> str:
+        """On a grid: rows of the box one after the other, along each of which keys are consecutive."""
+        dims = self.scope.dims
+        lines = []
+        for i, axis in enumerate(ranges.axes):
+            for j, r in enumerate(axis.outer):
+                begin, end = _ends(printer, r)
+                before = f"tl.maximum({begin}, high_{i}_{j - 1})" if j else f"tl.maximum({begin}, 0)"
+                lines.append(f"low_{i}_{j} = {before}")
+                lines.append(f"high_{i}_{j} = tl.maximum(tl.minimum({end}, {dims[i]}), low_{i}_{j})")
+        lines = [*printer.lines[Axes.NONE], *lines]
+        for chosen in product(*(range(len(axis.outer)) for axis in ranges.axes)):
+            low = [f"low_{i}_{j}" for i, j in enumerate(chosen)]
+            high = [f"high_{i}_{j}" for i, j in enumerate(chosen)]
+            across = f"(({high[-1]} - {low[-1]} + BLOCK_N - 1) // BLOCK_N)"
+            count = " * ".join([*(f"({h} - {n})" for n, h in zip(low[:-1], high[:-1], strict=True)), across])
+            body = ["row = i // across"]
+            flat = "0"
+            for k in reversed(range(len(dims) - 1)):
+                body += [f"at_{k} = {low[k]} + row % ({high[k]} - {low[k]})", f"row = row // ({high[k]} - {low[k]})"]
+            for k in range(len(dims) - 1):
+                flat = f"({flat} + at_{k}) * {dims[k + 1]}"
+            body += [
+                f"start = ({flat} + {low[-1]} + i % across * BLOCK_N).to(tl.int32)",
+                f"stop = {flat} + {high[-1]}",
+                step(True),
+            ]
+            lines += [f"across = {across}", f"for i in range(0, ({count}).to(tl.int32)):", block("\n".join(body))]
+        return "\n".join(lines)
+
+    # --- tables -------------------------------------------------------------------------------------------------------
+
+    def _table(self, step: Step) -> str:
+        name = table_name(*self.place)
+        entry = f"tl.load({name}_index + {{}})"
+        lines = [
+            f"row = tl.load({name}_pattern + b * n_h + h).to(tl.int64) * tiles + tile",
+            *(f"{end} = tl.load({name}_{end} + row)" for end in ("first", "middle", "last")),
+        ]
+        if self.order is not None:
+            at = "last - 1 - (i - first)" if self.order == "backward" else "i"
+            lines += ["for i in range(first, last):", f"    start = {entry.format(at)} * BLOCK_N", "    stop = n_k"]
+            return "\n".join([*lines, block(step(True))])
+        for begin, end, masked in (("first", "middle", True), ("middle", "last", False)):
+            lines += [
+                f"for i in range({begin}, {end}):",
+                f"    start = {entry.format('i')} * BLOCK_N",
+                "    stop = n_k",
+            ]
+            lines.append(block(step(masked)))
+        return "\n".join(lines)
+
+
+def table_name(branch: int, keyset: int) -> str:
+    """How the arguments of a block table begin."""
+    return f"table_{branch}_{keyset}"
+
+
+TABLE_FIELDS = ("first", "middle", "last", "index", "pattern")
+
+
+def _ends(printer: Printer, r: Range) -> tuple[str, str]:
+    low, high = (printer.emit(e).cast("int") for e in (r.lo, r.hi))
+    return low.typed(Axes.NONE), high.typed(Axes.NONE)
+
+
+def _sorted(count: int) -> list[str]:
+    """Statements that bring `count` ranges into the order of their begins; ranges may be empty."""
+    lines = []
+    for last in range(count - 1, 0, -1):
+        for i in range(last):
+            names = f"begin_{i}, end_{i}, begin_{i + 1}, end_{i + 1}"
+            lines.append(f"{names} = later({names})")
+    return lines
