@@ -26,12 +26,22 @@ OF_DTYPE = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """`signature`: Triton's type of each parameter by name. `wide`: those that kernels bring to 64 bits. `channels`:
-    strides that are 1 where channels lie side by side."""
+    """`signature`: Triton's type of each parameter by name. `wide`: those that kernels bring to 64 bits. `channels` and
+    `strides` of the tensors that views read and of the result: the former are 1 where channels lie side by side."""
 
     signature: dict[str, str]
     wide: tuple[str, ...]
+    pointers: tuple[str, ...]
+    strides: tuple[str, ...]
     channels: tuple[str, ...]
+
+    def constants(self, aligned: bool) -> dict[str, int]:
+        """What the variant for aligned tensors, or for all others, takes for granted."""
+        return dict.fromkeys(self.channels, 1) if aligned else {}
+
+    def divisible(self, aligned: bool) -> tuple[str, ...]:
+        """The parameters that are multiples of 16 in that variant: addresses in bytes, strides in elements."""
+        return (*self.pointers, *self.strides) if aligned else ()
 
 
 def parameters(plan: Plan) -> Parameters:
@@ -54,7 +64,12 @@ def parameters(plan: Plan) -> Parameters:
         sizes += [f"{field}_stride{i}" for i in range(max(1, rank))]
     sizes += [f"out_stride{i}" for i in range(4)]
     found |= dict.fromkeys(sizes, "i64")
-    viewed = {arguments.field(view.tensor) for view in views(plan.spec)}
-    channels = (*(f"{field}_stride3" for field in sorted(viewed)), "out_stride3")
-    wide = [name for name, kind in found.items() if kind == "i64" and name not in channels]
-    return Parameters(found, tuple(wide), channels)
+    tiles = (*sorted({arguments.field(view.tensor) for view in views(plan.spec)}), "out")
+    channels = tuple(f"{field}_stride3" for field in tiles)
+    return Parameters(
+        signature=found,
+        wide=tuple(name for name, kind in found.items() if kind == "i64" and name not in channels),
+        pointers=tuple(f"{field}_data" for field in tiles),
+        strides=tuple(f"{field}_stride{i}" for field in tiles for i in range(3)),
+        channels=channels,
+    )

@@ -72,7 +72,7 @@ def build_ahead(
     from triton.backends.compiler import GPUTarget
 
     capability = _capability(target)
-    source = _source(_kernel(path, entry), signature, constants, divisible)
+    source = ast_source(_kernel(path, entry), signature, constants, divisible)
     options = {"num_warps": num_warps, "num_stages": num_stages}
     log = io.StringIO()
     with tempfile.TemporaryDirectory(prefix="attngen-triton-") as scratch, contextlib.ExitStack() as scopes:
@@ -162,7 +162,10 @@ def _kernel(path: Path, entry: str) -> Any:
     return kernel
 
 
-def _source(kernel: Any, signature: Mapping[str, str], constants: Mapping[str, Any], divisible: Collection[str]) -> Any:
+def ast_source(
+    kernel: Any, signature: Mapping[str, str], constants: Mapping[str, Any], divisible: Collection[str]
+) -> Any:
+    """What Triton compiles: a kernel with the types, constants and divisibility of its arguments, all by name."""
     from triton.compiler import ASTSource
 
     names = list(kernel.arg_names)

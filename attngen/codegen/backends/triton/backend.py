@@ -51,9 +51,12 @@ class TritonBackend:
         return refusal(plan, self.device)
 
     def configs(self, plan: Plan) -> tuple[TritonConfig, ...]:
-        found = default(lowered(plan))
-        # Under the interpreter every tile costs the same: small ones show what goes wrong at their edges.
-        return (replace(found, block_m=32, block_n=32),) if self.device == "cpu" else (found,)
+        if self.device == "cpu":
+            # Under the interpreter every tile costs about the same.
+            return (replace(default(lowered(plan)), block_m=32, block_n=32),)
+        import torch
+
+        return (default(lowered(plan), torch.cuda.get_device_capability()[0]),)
 
     def emit(self, plan: Plan, config: TritonConfig) -> SourceFile:
         return emit(lowered(plan), config)

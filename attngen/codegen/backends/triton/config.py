@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from attngen.codegen.plan import Plan
 
@@ -12,6 +13,7 @@ class TritonConfig:
     """Queries and keys of a tile, warps of a block, stages of the software pipeline, and how fp32 products are taken.
 
     `precision` is `tl.dot`'s input_precision: "ieee", "tf32x3" or "tf32"; it says nothing to 16-bit types.
+    `lookups`: how single elements of tensors are read for each pair, by an instruction of NVIDIA's or by Triton's load.
     """
 
     block_m: int
@@ -19,9 +21,10 @@ class TritonConfig:
     num_warps: int
     num_stages: int
     precision: str
+    lookups: Literal["inline", "load"] = "inline"
 
     def __str__(self) -> str:
-        return f"m{self.block_m} n{self.block_n} w{self.num_warps} s{self.num_stages} {self.precision}"
+        return f"m{self.block_m} n{self.block_n} w{self.num_warps} s{self.num_stages} {self.precision} {self.lookups}"
 
 
 def room(width: int) -> int:
@@ -29,11 +32,13 @@ def room(width: int) -> int:
     return max(16, 1 << (width - 1).bit_length())
 
 
-def default(plan: Plan) -> TritonConfig:
-    """The first guess."""
+def default(plan: Plan, major: int = 9) -> TritonConfig:
+    """The first guess for devices of a compute capability: what the static lint accepts there."""
     widest = max(room(w) for b in plan.branches for w in (b.width, *(d.width for k in b.keysets for d in k.dots)))
     if plan.problem.dtype == "fp32":
+        return TritonConfig(64 if major >= 9 and widest <= 64 else 32, 32, 8, 2, "tf32x3")
+    if widest > 128 or any(branch.scan for branch in plan.branches):
         return TritonConfig(64, 32, 4, 2, "tf32x3")
-    if widest <= 64:
-        return TritonConfig(128, 64, 4, 3, "ieee")
-    return TritonConfig(128, 64, 8, 3, "ieee") if widest <= 128 else TritonConfig(64, 32, 4, 2, "ieee")
+    # Registers are short where accumulators are no operands of asynchronous products, or live in memory of their own.
+    few = major != 9 and (major >= 10 or widest > 64)
+    return TritonConfig(128, 32 if few else 64, 8, 2, "tf32x3")

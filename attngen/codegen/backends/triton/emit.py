@@ -25,6 +25,7 @@ class ModuleHoles:
     title: str
     library: str
     precision: str
+    inline_lookups: bool
     block_m: int
     block_n: int
     tiles: str
@@ -68,6 +69,7 @@ def emit(plan: Plan, config: TritonConfig) -> SourceFile:
             title=f"attngen: forward, {plan.problem.dtype}, {config}",
             library=library().strip(),
             precision=config.precision,
+            inline_lookups=config.lookups == "inline",
             block_m=config.block_m,
             block_n=config.block_n,
             tiles="\n\n\n".join(read(f"triton/{name}.py.jinja").strip() for name in ("tiles", "roots")),

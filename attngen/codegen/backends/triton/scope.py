@@ -87,7 +87,8 @@ class Scope:
         for n, index in enumerate(indices):
             at = f"inside({index.typed(shape)}, {field}_size{n}) * {field}_stride{n}"
             terms.append(TILE.spread(f"({at})", index.shape, shape))
-        read = f"tl.load({field}_data + {' + '.join(terms) or '0'})"
+        function = "look_up" if shape is Axes.PAIR else "tl.load"
+        read = f"{function}({field}_data + {' + '.join(terms) or '0'})"
         return Value(
             f"({read} != 0)" if node.type == "bool" else f"{read}.to({dtype_of(node.type, shape)})",
             node.type,

@@ -11,6 +11,7 @@ from typing import Any
 
 from attngen.codegen.backends.triton import module
 from attngen.codegen.backends.triton.abi import Parameters
+from attngen.codegen.backends.triton.ahead import ast_source
 from attngen.codegen.backends.triton.config import TritonConfig
 
 ALIGNMENT = 16
@@ -25,9 +26,8 @@ class Variants:
         self._function = getattr(module.load(path), entry)
         self._built: dict[tuple[Any, bool], Any] = {}
         names = list(parameters.signature)
-        self._pointers = [i for i, kind in enumerate(parameters.signature.values()) if kind.startswith("*")]
-        self._channels = [names.index(name) for name in parameters.channels]
-        self._strides = [i for i, name in enumerate(names) if "_stride" in name and i not in self._channels]
+        kinds = (parameters.channels, parameters.strides, parameters.pointers)
+        self._channels, self._strides, self._pointers = ([names.index(n) for n in kind] for kind in kinds)
 
     def run(self, grid: tuple[int, int, int], arguments: Sequence[Any]) -> None:
         """Launches on the current stream of the device of the tensors."""
@@ -51,22 +51,13 @@ class Variants:
         )
         key = (arguments[0].device, aligned)
         if key not in self._built:
-            self._built[key] = self.compile(aligned)
+            self._built[key] = self._compile(aligned)
         return self._built[key]
 
-    def compile(self, aligned: bool, target: Any = None) -> Any:
-        """The binary of a variant, for the current device or a `GPUTarget`."""
+    def _compile(self, aligned: bool) -> Any:
         import triton
-        from triton.compiler import ASTSource
 
-        signature = dict(self._parameters.signature)
-        constants = {}
-        attributes = {}
-        if aligned:
-            names = list(signature)
-            constants = {(i,): 1 for i in self._channels}
-            signature |= {names[i]: "constexpr" for i in self._channels}
-            attributes = {(i,): [["tt.divisibility", ALIGNMENT]] for i in (*self._pointers, *self._strides)}
-        source = ASTSource(self._function, signature, constants, attributes)
+        given = self._parameters
+        source = ast_source(self._function, given.signature, given.constants(aligned), given.divisible(aligned))
         options = {"num_warps": self._config.num_warps, "num_stages": self._config.num_stages}
-        return triton.compile(source, target=target, options=options)
+        return triton.compile(source, options=options)
