@@ -15,7 +15,7 @@ from attngen.codegen.analysis.bounds import Status, check_in_boxes
 from attngen.codegen.backend import Call
 from attngen.codegen.calls.arguments import arguments_of
 from attngen.codegen.calls.boxes import Boxes, boxes_of
-from attngen.codegen.calls.lanes import check_lanes
+from attngen.codegen.calls.lanes import KEYS, check_lanes
 from attngen.codegen.kept import Kept
 from attngen.codegen.pages import check_page_shapes, check_pages
 from attngen.codegen.plan import BranchPlan, Plan
@@ -36,16 +36,20 @@ R = TypeVar("R")
 Check = Callable[["Sequence[Tensor]", "Sequence[float]"], object]
 
 
-def input_checks(plan: Plan, call: Call) -> Check | None:
-    """None where nothing has to be checked per call. Raises `BoundsError` at once for what shapes alone decide."""
+def input_checks(plan: Plan, call: Call, varying: Set[str] = KEYS) -> Check | None:
+    """None where nothing has to be checked per call. Raises `BoundsError` at once for what shapes alone decide.
+
+    `varying`: the symbols whose integers a kernel holds in 32 bits.
+    """
     # What a plan was lowered to says the same in words that are not the user's.
-    return _Checks(plan.written or plan, call).of_call()
+    return _Checks(plan.written or plan, call, varying).of_call()
 
 
 class _Checks:
     """The checks of calls of one set of shapes. Shapes, not tensors: a prepared launch outlives its first call."""
 
-    def __init__(self, plan: Plan, call: Call) -> None:
+    def __init__(self, plan: Plan, call: Call, varying: Set[str]) -> None:
+        self.varying = varying
         arguments = arguments_of(plan)
         self.plan = plan
         self.sizes = (call.n_b, call.n_h, call.n_q)
@@ -121,9 +125,9 @@ class _Checks:
                 for exprs, where in (([keyset.mask], None), (inside, keyset.mask), (rows, None)):
                     self.bounds(boxes, exprs, where, arrays, values)
                 known, data = boxes.symbols(), boxes.loads(arrays)
-                check_lanes(keyset.mask, None, known, data, arrays.keys())
+                check_lanes(keyset.mask, None, known, data, arrays.keys(), self.varying)
                 for expr in inside:
-                    check_lanes(expr, keyset.mask, known, data, arrays.keys())
+                    check_lanes(expr, keyset.mask, known, data, arrays.keys(), self.varying)
 
     def bounds(
         self, boxes: Boxes, exprs: list[Expr], where: Expr | None, arrays: dict[str, Any], values: dict[str, Any]

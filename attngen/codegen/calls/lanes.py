@@ -22,17 +22,23 @@ LANE, CAST = 2**31 - 2, 2**30
 
 SATURATING = frozenset({*COMPARISON, "minimum", "maximum", "floordiv"})
 KEYS = frozenset({"kv", "kv[0]", "kv[1]", "kv[2]"})
+PAIRS = KEYS | {"q", "q[0]", "q[1]", "q[2]"}
 
 
 def check_lanes(
-    expr: Expr, where: Expr | None, known: Mapping[str, Interval], data: LoadBounds, read: Set[str]
+    expr: Expr,
+    where: Expr | None,
+    known: Mapping[str, Interval],
+    data: LoadBounds,
+    read: Set[str],
+    varying: Set[str] = KEYS,
 ) -> None:
     """Raises `UnsupportedError` for an integer that may not fit, for the symbols of a call.
 
-    `data` bounds the tensors and scalars that are named in `read`.
+    `data` bounds the tensors and scalars that are named in `read`. `varying`: the symbols that differ between lanes.
     """
     values = Evaluator(known, data, [] if where is None else assumptions(where))
-    for node in _lane_integers(rebuild(expr, _saturated)):
+    for node in _lane_integers(rebuild(expr, _saturated), varying):
         if not symbols(node) <= known.keys():
             continue
         if isinstance(node, Load) and node.tensor not in read:
@@ -44,20 +50,20 @@ def check_lanes(
         if -np.inf < lo < -most or most < hi < np.inf:
             raise UnsupportedError(
                 f"{expr_text(node)} can reach {lo:.0f} .. {hi:.0f}, which does not fit into the 32-bit integers of "
-                "kernels; keep integers that depend on the key smaller, or use backend='reference'",
+                "kernels; keep integers that depend on positions smaller, or use backend='reference'",
                 source=node.source,
             )
 
 
-def _lane_integers(expr: Expr) -> Iterator[Expr]:
-    """The integers that lanes hold: what depends on the key, and what is joined with that where it cannot saturate."""
+def _lane_integers(expr: Expr, varying: Set[str]) -> Iterator[Expr]:
+    """The integers that lanes hold: what differs between them, and what is joined with that where it cannot saturate."""
     for node in postorder(expr):
-        if not symbols(node) & KEYS:
+        if not symbols(node) & varying:
             continue
         if node.type == "int":
             yield node
         if isinstance(node, Op) and node.name not in SATURATING:
-            yield from (a for a in node.args if a.type == "int" and not symbols(a) & KEYS)
+            yield from (a for a in node.args if a.type == "int" and not symbols(a) & varying)
 
 
 def _saturated(node: Expr) -> Expr | None:

@@ -10,6 +10,7 @@ from attngen.codegen.plan import Plan
 from attngen.ir.walk import views
 
 ELEMENT = {
+    "float64": "*fp64",
     "float32": "*fp32",
     "bfloat16": "*bf16",
     "float16": "*fp16",
@@ -21,16 +22,17 @@ ELEMENT = {
     "bool": "*i1",
 }
 """Element types that a kernel reads, by torch's name."""
+NUMBER = {"i64": "tl.int64", "fp32": "tl.float32"}
 OF_DTYPE = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """`signature`: Triton's type of each parameter by name. `wide`: those that kernels bring to 64 bits. `channels` and
+    """`signature`: Triton's type of each parameter by name. `numbers`: the type that kernels give to numbers. `channels` and
     `strides` of the tensors that views read and of the result: the former are 1 where channels lie side by side."""
 
     signature: dict[str, str]
-    wide: tuple[str, ...]
+    numbers: dict[str, str]
     pointers: tuple[str, ...]
     strides: tuple[str, ...]
     channels: tuple[str, ...]
@@ -68,7 +70,7 @@ def parameters(plan: Plan) -> Parameters:
     channels = tuple(f"{field}_stride3" for field in tiles)
     return Parameters(
         signature=found,
-        wide=tuple(name for name, kind in found.items() if kind == "i64" and name not in channels),
+        numbers={n: NUMBER[kind] for n, kind in found.items() if kind in NUMBER and n not in channels},
         pointers=tuple(f"{field}_data" for field in tiles),
         strides=tuple(f"{field}_stride{i}" for field in tiles for i in range(3)),
         channels=channels,

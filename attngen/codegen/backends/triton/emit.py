@@ -37,7 +37,7 @@ class ForwardHoles:
     """The holes of forward.py.jinja."""
 
     parameters: str
-    integers: str
+    numbers: str
     coordinates: str
     branches: str
 
@@ -57,8 +57,8 @@ def emit(plan: Plan, config: TritonConfig) -> SourceFile:
         "triton/forward.py.jinja",
         ForwardHoles(
             parameters="\n".join(f"    {name}," for name in given.signature),
-            # Narrow numbers come as 32-bit integers, which products of positions and strides outgrow.
-            integers=block("\n".join(f"{name} = tl.cast({name}, tl.int64)" for name in given.wide)),
+            # The interpreter passes small integers as 32-bit ones, and floats as Python's.
+            numbers=block("\n".join(f"{name} = tl.cast({name}, {kind})" for name, kind in given.numbers.items())),
             coordinates=block("\n".join([*scope.coordinates("q", "q"), *_corners(scope)])),
             branches=block("\n".join(branches)),
         ),

@@ -9,6 +9,7 @@ from attngen.codegen.backends.triton.config import TritonConfig
 from attngen.codegen.backends.triton.tables import TileTable
 from attngen.codegen.calls.arguments import arguments_of
 from attngen.codegen.calls.checks import input_checks
+from attngen.codegen.calls.lanes import PAIRS
 from attngen.codegen.calls.shapes import axes_of, tensor_fields
 from attngen.codegen.calls.tables import table_builders
 from attngen.codegen.plan import Plan
@@ -38,7 +39,7 @@ def prepare(variants: Variants, config: TritonConfig, plan: Plan, call: Call) ->
         TileTable(builder, plan.branches[place[0]].scan is not None, like.device)
         for builder, place in zip(builders, arguments.tables, strict=True)
     ]
-    check = input_checks(plan, call)
+    check = input_checks(plan, call, PAIRS)
     n_b, n_h, n_q = call.n_b, call.n_h, call.n_q
     sizes = [n_b, n_h, n_q, _together(plan, call)]
     sizes += [*tensor_fields(plan, arguments, call), *(strides[a] for a in axes_of(call))]

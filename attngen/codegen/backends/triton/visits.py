@@ -95,7 +95,7 @@ class Visit:
         at = "last - 1 - (i - first)" if self.order == "backward" else "i"
         lines = [
             "for i in range(first.to(tl.int32), last.to(tl.int32)):",
-            f"    start = ({at}).to(tl.int32) * BLOCK_N",
+            f"    start = tl.cast({at}, tl.int32) * BLOCK_N",
             "    stop = n_k",
             block(step(True)),
         ]
