@@ -56,7 +56,7 @@ def check_lanes(
 
 
 def _lane_integers(expr: Expr, varying: Set[str]) -> Iterator[Expr]:
-    """The integers that lanes hold: what differs between them, and what is joined with that where it cannot saturate."""
+    """The integers of lanes: what differs between them, and what is joined with that where it cannot saturate."""
     for node in postorder(expr):
         if not symbols(node) & varying:
             continue

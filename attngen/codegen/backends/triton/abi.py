@@ -28,8 +28,11 @@ OF_DTYPE = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """`signature`: Triton's type of each parameter by name. `numbers`: the type that kernels give to numbers. `channels` and
-    `strides` of the tensors that views read and of the result: the former are 1 where channels lie side by side."""
+    """`signature`: Triton's type of each parameter by name. `numbers`: the type that kernels give to numbers.
+
+    `pointers`, `strides` and `channels` belong to the tensors that views read and to the result; the last are 1 where
+    channels lie side by side.
+    """
 
     signature: dict[str, str]
     numbers: dict[str, str]

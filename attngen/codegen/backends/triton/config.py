@@ -34,11 +34,17 @@ def room(width: int) -> int:
 
 def default(plan: Plan, major: int = 9) -> TritonConfig:
     """The first guess for devices of a compute capability: what the static lint accepts there."""
+    keysets = [keyset for branch in plan.branches for keyset in branch.keysets]
     widest = max(room(w) for b in plan.branches for w in (b.width, *(d.width for k in b.keysets for d in k.dots)))
+    # What a table says has to be there before the keys that it speaks of.
+    stages = 3 if any(keyset.ranges is None for keyset in keysets) else 2
     if plan.problem.dtype == "fp32":
-        return TritonConfig(64 if major >= 9 and widest <= 64 else 32, 32, 8, 2, "tf32x3")
+        return TritonConfig(64 if major >= 9 and widest <= 64 else 32, 32, 8, stages, "tf32x3")
     if widest > 128 or any(branch.scan for branch in plan.branches):
-        return TritonConfig(64, 32, 4, 2, "tf32x3")
-    # Registers are short where accumulators are no operands of asynchronous products, or live in memory of their own.
-    few = major != 9 and (major >= 10 or widest > 64)
-    return TritonConfig(128, 32 if few else 64, 8, 2, "tf32x3")
+        return TritonConfig(64, 32, 4, stages, "tf32x3")
+    if major == 9:
+        return TritonConfig(128, 64, 8, stages, "tf32x3")
+    # Elsewhere products take more of the registers.
+    if any(branch.passes for branch in plan.branches) or any(k.ranges and k.ranges.axes for k in keysets):
+        return TritonConfig(64, 32, 8, stages, "tf32x3")
+    return TritonConfig(128, 32 if major >= 10 or widest > 64 else 64, 8, stages, "tf32x3")

@@ -1,0 +1,111 @@
+"""Specs for the interpreter, with the sizes of their operands: every kind of mask, score and normalizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+import attngen
+from attngen import masks, normalizers, scores, weights
+
+Spec = attngen.Spec
+IDS, SLOPES = torch.arange(37) // 7, torch.tensor([0.5, 0.25, 0.125, 1.0])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A spec and the sizes of q, k and v. `kernel`: options of `attngen.compile`."""
+
+    spec: Callable[[], attngen.Spec]
+    b: int = 1
+    h: int = 2
+    hk: int = 2
+    n_q: int = 37
+    n_k: int = 37
+    d: int = 16
+    dv: int = 16
+    dtype: torch.dtype = torch.float32
+    lse: bool = False
+    kernel: dict[str, Any] = field(default_factory=dict)
+
+
+def _normalizer(name: str, *arguments: Any) -> Callable[[], attngen.Spec]:
+    return lambda: Spec(mask=masks.causal(), normalizer=getattr(normalizers, name)(*arguments))
+
+
+CASES: dict[str, Case] = {
+    # Shapes.
+    "full": Case(Spec, lse=True),
+    "batches, GQA, wide values": Case(Spec, b=2, h=4, hk=2, n_q=33, n_k=65, d=24, dv=40, lse=True),
+    "one token": Case(Spec, n_q=1, n_k=1, lse=True),
+    "many keys for one query": Case(lambda: Spec(mask=masks.causal("bottom_right")), n_q=1, n_k=70, lse=True),
+    "one channel": Case(Spec, d=1, dv=1),
+    "tokens before heads": Case(lambda: Spec(mask=masks.causal()), b=2, kernel={"layout": "bnhd"}, lse=True),
+    "bf16": Case(lambda: Spec(mask=masks.causal()), dtype=torch.bfloat16, lse=True),
+    "fp16": Case(lambda: Spec(mask=masks.causal()), dtype=torch.float16, lse=True),
+    "bf16, odd widths": Case(Spec, d=17, dv=3, dtype=torch.bfloat16),
+    # Masks.
+    "causal": Case(lambda: Spec(mask=masks.causal()), lse=True),
+    "rows without keys": Case(lambda: Spec(mask=masks.causal("bottom_right")), n_q=50, n_k=20, lse=True),
+    "window": Case(lambda: Spec(mask=masks.sliding_window(9)), n_q=70, n_k=70, lse=True),
+    "window, both sides": Case(lambda: Spec(mask=masks.window(5, 3)), n_k=53, lse=True),
+    "sinks and window": Case(
+        lambda: Spec(mask=masks.causal() & (masks.sink(3) | masks.sliding_window(6))), n_q=80, n_k=80
+    ),
+    "window before sinks": Case(lambda: Spec(mask=masks.sliding_window(4) | masks.sink(60)), n_q=80, n_k=80, lse=True),
+    "prefix or causal": Case(lambda: Spec(mask=masks.prefix(5) | masks.causal()), lse=True),
+    "chunked": Case(lambda: Spec(mask=masks.chunked(10) & masks.causal()), lse=True),
+    "dilated": Case(lambda: Spec(mask=masks.dilated(5, 3)), lse=True),
+    "lengths": Case(lambda: Spec(mask=masks.lengths(torch.tensor([0, 20]))), b=2, lse=True),
+    "documents": Case(lambda: Spec(mask=masks.document(IDS) & masks.causal()), lse=True),
+    "any condition": Case(lambda: Spec(mask=masks.Mask.of(lambda q, kv: (q * kv) % 3 != 1)), lse=True),
+    "nothing": Case(lambda: Spec(mask=masks.Mask.of(lambda q, kv: q < 0)), lse=True),
+    "neighborhood": Case(lambda: attngen.mechanisms.neighborhood((5, 8), (3, 4)), n_q=40, n_k=40, lse=True),
+    "neighborhood, 3-D": Case(lambda: attngen.mechanisms.neighborhood((3, 4, 5), (3, 2, 3)), n_q=60, n_k=60),
+    "neighborhood, dilated": Case(
+        lambda: attngen.mechanisms.neighborhood((5, 8), (2, 3), dilation=(1, 2), is_causal=(True, False)),
+        n_q=40,
+        n_k=40,
+    ),
+    # Scores.
+    "soft cap": Case(lambda: Spec(mask=masks.causal(), score=scores.soft_cap(5.0)), lse=True),
+    "alibi": Case(lambda: Spec(mask=masks.causal(), score=scores.alibi(SLOPES)), h=4, hk=4, lse=True),
+    "relative bias": Case(lambda: Spec(score=scores.relative_bias(torch.randn(2, 73))), lse=True),
+    "pair bias": Case(lambda: Spec(score=_pair_bias), lse=True),
+    "absent by score": Case(lambda: Spec(score=_absent), lse=True),
+    # Normalizers.
+    "sink": Case(_normalizer("softmax", torch.tensor([0.5, float("-inf")])), lse=True),
+    "sink, no keys": Case(
+        lambda: Spec(mask=masks.causal("bottom_right"), normalizer=normalizers.softmax(0.5)), n_q=40, n_k=9, lse=True
+    ),
+    "adjusted": Case(lambda: Spec(normalizer=normalizers.softmax(numerics="adjusted")), lse=True),
+    "softmax1": Case(_normalizer("softmax1"), lse=True),
+    "sigmoid": Case(_normalizer("sigmoid", -1.0)),
+    "relu": Case(_normalizer("relu", 2)),
+    "softplus_l1": Case(_normalizer("softplus_l1")),
+    "cog": Case(_normalizer("cog")),
+    "lssar": Case(_normalizer("lssar", 3, 0.5)),
+    "entmax": Case(_normalizer("entmax", 1.5)),
+    "entmax, steep": Case(_normalizer("entmax", 2.5)),
+    "sparsemax": Case(_normalizer("entmax", 2.0)),
+    "stick breaking": Case(_normalizer("stick_breaking"), n_q=70, n_k=70),
+    # Weights and combinations.
+    "dropout": Case(lambda: Spec(mask=masks.causal(), weight=weights.dropout(0.3, seed=4)), lse=True),
+    "dual triangle": Case(attngen.mechanisms.dual_triangle),
+    "dual triangle, bf16": Case(attngen.mechanisms.dual_triangle, dtype=torch.bfloat16),
+    # Numbers that are large, or not.
+    "huge scores": Case(lambda: Spec(mask=masks.causal(), scale=1e4), lse=True),
+    "scores near the largest number": Case(lambda: Spec(scale=1e36)),
+}
+PAIRS = torch.randn(2, 37, 37, generator=torch.Generator().manual_seed(3))
+
+
+def _pair_bias(score: Any, h: Any, q: Any, kv: Any) -> Any:
+    return score + PAIRS[h, q, kv]
+
+
+def _absent(score: Any, q: Any, kv: Any) -> Any:
+    return torch.where((q + kv) % 3 == 0, float("-inf"), score)
