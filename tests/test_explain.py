@@ -71,7 +71,7 @@ def test_the_choice_and_the_others() -> None:
     assert choice.backend == "cpu"
     assert choice.config == str(chosen(attngen.Spec(mask=masks.causal())))
     assert others["reference"] == "comes after 'cpu', which takes the spec"
-    assert others["triton"] == "does not run on device 'cpu' in this version"
+    assert others["triton"] == "runs there if it is asked for, under Triton's interpreter"
     refused = explained(attngen.mechanisms.linear(), 8, 8).choice
     assert refused.backend == "reference"
     assert "feature map on q" in dict(refused.others)["cpu"]
@@ -137,3 +137,38 @@ def test_rich_prints_the_page_unchanged() -> None:
 def test_empty_calls() -> None:
     found = explained(attngen.Spec(mask=masks.causal()), 8, 0, backend="reference")
     assert found.keysets[0].pairs == (0, 0)
+
+
+def roofline(spec: attngen.Spec, device: str, n: int, d: int, heads: int = 4) -> tuple[float, str]:
+    q = torch.zeros(1, heads, n, d, dtype=torch.bfloat16)
+    found = attngen.compile(spec, backend="reference").explain(q, q, q)
+    (one,) = [r for r in found.rooflines if r.device == device]
+    return one.seconds, one.bound
+
+
+def test_rooflines_count_visible_pairs() -> None:
+    """Dense, 128 channels: the matrix unit decides, at 4 D FLOP for a pair; a causal mask leaves half of the pairs."""
+    pairs = 4 * 2048**2
+    seconds, bound = roofline(attngen.Spec(), "H100", 2048, 128)
+    assert (seconds, bound) == (pytest.approx(pairs * 4 * 128 / 989.4e12), "matrix")
+    causal, _ = roofline(attngen.Spec(mask=masks.causal()), "H100", 2048, 128)
+    assert causal == pytest.approx(seconds * 2049 / 4096)
+
+
+def test_rooflines_count_the_score() -> None:
+    """A soft cap is a division and a tanh, two exponentials: three more of them than a plain softmax has."""
+    sixteen_a_clock = 132 * 16 * 1.83e9
+    seconds, bound = roofline(attngen.Spec(score=scores.soft_cap(30.0)), "H200", 2048, 64)
+    assert (seconds, bound) == (pytest.approx(4 * 2048**2 * 4 / sixteen_a_clock), "exp")
+
+
+def test_rooflines_of_few_queries_are_memory() -> None:
+    q, k = torch.zeros(1, 4, 1, 128, dtype=torch.bfloat16), torch.zeros(1, 4, 4096, 128, dtype=torch.bfloat16)
+    found = attngen.compile(attngen.Spec(), backend="reference").explain(q, k, k)
+    assert {r.bound for r in found.rooflines} == {"memory"}
+    assert found.rooflines[0].seconds == pytest.approx(found.work.bytes / 2039e9)
+
+
+def test_no_roofline_in_float64() -> None:
+    q = torch.zeros(1, 1, 4, 8, dtype=torch.float64)
+    assert attngen.compile(attngen.Spec(), backend="reference").explain(q, q, q).rooflines == ()

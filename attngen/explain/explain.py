@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from attngen import settings
 from attngen.autotune.choose import choose
 from attngen.codegen.backend import Call
-from attngen.codegen.backends import ORDER
+from attngen.codegen.backends import ASKED_FOR, ORDER
 from attngen.codegen.lower.lowered import added_inputs, counted
 from attngen.codegen.plan import make_plan
 from attngen.explain.explanation import Choice, Explanation, InputFacts
 from attngen.explain.facts import Setting, keyset_facts
 from attngen.explain.loops import loop
+from attngen.explain.rooflines import rooflines
 from attngen.explain.work import work
 from attngen.ir.nodes import Grid, Paged, Segments
 from attngen.ir.verify import verify
@@ -44,7 +45,7 @@ def explain(
     n_k = values[spec.space.table].shape[1] * spec.space.page if isinstance(spec.space, Paged) else sizes.n_k
     call = Call(sizes.n_b, sizes.n_h, sizes.n_q, n_k, engine.layout, (q, k, v, *tensors))
     operands = {"q": q, "k": k, "v": v, **values, **added_inputs(plan, call)}
-    tile = (config.query_tile, config.key_tile) if hasattr(config, "query_tile") else None
+    tile = getattr(config, "shape", None)
     setting = Setting(plan, counted(plan), operands, (sizes.n_b, sizes.n_h, sizes.n_q, n_k), tile, engine.layout)
     facts = keyset_facts(setting)
     return Explanation(
@@ -53,6 +54,7 @@ def explain(
         choice=Choice(backend.name, _others(backend.name, refused, engine, q.device.type), str(config), loop(plan)),
         keysets=facts,
         work=work(setting, facts, config),
+        rooflines=rooflines(setting, facts),
         inputs=tuple(InputFacts(name, _what(value), "given per call") for name, value in values.items()),
     )
 
@@ -85,7 +87,9 @@ def _others(
     for name in settings.CHOICES["backend"]:
         if name == chosen or name in reasons:
             continue
-        if name not in ORDER.get(device, ("reference",)):
+        if name in ASKED_FOR.get(device, {}):
+            reasons[name] = ASKED_FOR[device][name]
+        elif name not in ORDER.get(device, ("reference",)):
             reasons[name] = f"does not run on device {device!r} in this version"
         else:
             reasons[name] = f"{chosen!r} was asked for" if forced else f"comes after {chosen!r}, which takes the spec"

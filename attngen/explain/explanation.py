@@ -61,6 +61,15 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Roofline:
+    """The least time in which a GPU could do the call, in seconds, and the unit that it would wait for."""
+
+    device: str
+    seconds: float
+    bound: str
+
+
+@dataclass(frozen=True, slots=True)
 class InputFacts:
     """A run-time input: what it is, and the path that it is read through at every call."""
 
@@ -78,6 +87,7 @@ class Explanation:
     choice: Choice
     keysets: tuple[KeySetFacts, ...]
     work: Work
+    rooflines: tuple[Roofline, ...]
     inputs: tuple[InputFacts, ...]
 
     def with_paths(self, bindings: Mapping[str, Any]) -> Explanation:

@@ -32,6 +32,12 @@ def _lines(e: Explanation) -> Iterator[Line]:
     yield "traffic", f"{binary(work.bytes)} read and written once, {work.intensity:.1f} useful FLOP/byte"
     if work.thread_memory is not None:
         yield "memory", f"about {binary(work.thread_memory)} of tiles for each thread, whatever the length"
+    if e.rooflines:
+        # Two lines, so that they fit a terminal.
+        shown = [f"{r.device} {duration(r.seconds)} ({r.bound})" for r in e.rooflines]
+        yield "rooflines", ", ".join(shown[:3]) + ("," if shown[3:] else "")
+        if shown[3:]:
+            yield "", ", ".join(shown[3:])
     for given in e.inputs:
         yield "input", f"{given.name}: {given.what}, read through {given.path}"
     if not e.inputs:
@@ -66,6 +72,14 @@ def scaled(number: float, unit: str) -> str:
             break
         number /= 1000
     return f"{number:.3g} {prefix}{unit}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds with a prefix, three digits."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size or unit == "us":
+            break
+    return f"{seconds / size:.3g} {unit}"
 
 
 def binary(size: float) -> str:

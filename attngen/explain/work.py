@@ -22,10 +22,15 @@ def work(setting: Setting, facts: tuple[KeySetFacts, ...], config: Any) -> Work:
         all_pairs = n_b * n_h * n_q * setting.keys_of(keyset, j)
         least, most = least + flops * fact.pairs[0], most + flops * fact.pairs[1]
         visited += flops * all_pairs * (1.0 if fact.tiles is None else fact.tiles.most_visible)
+    return Work((least, most), visited, moved(setting), thread_memory(setting, config))
+
+
+def moved(setting: Setting) -> int:
+    """Bytes: every operand read once, and the result written once."""
+    plan, (n_b, n_h, n_q, _) = setting.plan, setting.extents
     tensors = [value for value in setting.operands.values() if hasattr(value, "element_size")]
-    moved = sum(t.numel() * t.element_size() for t in tensors)
-    moved += n_b * n_h * n_q * plan.width * ELEMENT[plan.problem.dtype]
-    return Work((least, most), visited, moved, thread_memory(setting, config))
+    read = sum(int(t.numel() * t.element_size()) for t in tensors)
+    return read + n_b * n_h * n_q * plan.width * ELEMENT[plan.problem.dtype]
 
 
 def pair_flops(branch: BranchPlan, keyset: KeySetPlan) -> int:

@@ -110,7 +110,7 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "backend of another device": (
         lambda: attngen.compile(attngen.Spec(), backend="cuda")(Q, K, V),
-        "backend: 'cuda' does not run on device 'cpu'; allowed there: cpu, reference",
+        "backend: 'cuda' does not run on device 'cpu'; allowed there: cpu, reference, triton",
     ),
     "grid": (
         lambda: attngen.compile(attngen.mechanisms.neighborhood((3, 4), 2))(Q, K, V),

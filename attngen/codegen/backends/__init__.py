@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 ORDER: dict[str, tuple[str, ...]] = {"cpu": ("cpu", "reference"), "cuda": ("triton", "reference")}
 """Backends by torch device type; a device that is not here has only the reference."""
-ASKED_FOR: dict[str, tuple[str, ...]] = {"cpu": ("triton",)}
-"""What runs there, too, if it is named."""
+ASKED_FOR: dict[str, dict[str, str]] = {"cpu": {"triton": "runs there if it is asked for, under Triton's interpreter"}}
+"""What runs there, too, if it is named, and what to say of it."""
 
 
 def for_device(device: str, name: str | None = None) -> tuple[Backend, ...]:

@@ -24,6 +24,11 @@ class CpuConfig:
     value_vectors: int
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Queries and keys of a tile."""
+        return self.query_tile, self.key_tile
+
+    @property
     def tile(self) -> tuple[int, int]:
         """Rows of a query tile, and how many of them a task takes at most."""
         return self.query_tile, self.group

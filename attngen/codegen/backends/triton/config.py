@@ -23,6 +23,11 @@ class TritonConfig:
     precision: str
     lookups: Literal["inline", "load"] = "inline"
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Queries and keys of a tile."""
+        return self.block_m, self.block_n
+
     def __str__(self) -> str:
         return f"m{self.block_m} n{self.block_n} w{self.num_warps} s{self.num_stages} {self.precision} {self.lookups}"
 

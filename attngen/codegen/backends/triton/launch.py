@@ -33,8 +33,7 @@ def prepare(variants: Variants, config: TritonConfig, plan: Plan, call: Call) ->
     arguments = arguments_of(plan)
     like = call.operands[0]
     shape, strides = result_memory((call.n_b, call.n_h, call.n_q, plan.width), like.stride(), call.layout)
-    tile = (config.block_m, config.block_n)
-    builders = table_builders(plan, arguments, call, tile)
+    builders = table_builders(plan, arguments, call, config.shape)
     tables = [
         TileTable(builder, plan.branches[place[0]].scan is not None, like.device)
         for builder, place in zip(builders, arguments.tables, strict=True)
