@@ -76,13 +76,14 @@ class BranchEmitter:
             counts=branch.needs_count,
             scans=branch.scan is not None,
             sink=self._sink(),
-            loops=self._visits("", lambda j, masked: steps[j].text(masked)),
+            loops=self._visits(lambda j, masked: steps[j].text(masked)),
             totals=self._totals(),
             finish=self._finish(),
         )
         return render("triton/branch.py.jinja", holes)
 
-    def _visits(self, _: str, step: Callable[[int, bool], str]) -> str:
+    def _visits(self, step: Callable[[int, bool], str]) -> str:
+        """The loops over all key sets; step(key set, masked) is the text of one tile."""
         places = list(enumerate(self.branch.keysets))
         if self.order == "backward":
             places.reverse()
@@ -115,7 +116,7 @@ class BranchEmitter:
             ]
             return "\n".join(lines)
 
-        return "\n".join(["visible = tl.zeros((BLOCK_M,), tl.int32)", self._visits("", step)])
+        return "\n".join(["visible = tl.zeros((BLOCK_M,), tl.int32)", self._visits(step)])
 
     def _row(self, expr: Expr, symbols: dict[str, Value] | None = None) -> tuple[list[str], str]:
         """Statements, and a number of each row."""
@@ -138,7 +139,9 @@ class BranchEmitter:
         present = 'sink > float("-inf")'
         if self.branch.exponential:
             weight = 2.0 ** (-last.offset * LOG2E)
-            return "\n".join([*lines, f"anchor = sink * {LOG2E!r}", f"mass = tl.where({present}, {weight!r}, 0.0)"])
+            return "\n".join(
+                [*lines, f"anchor = sink * {LOG2E!r} / slope", f"mass = tl.where({present}, {weight!r}, 0.0)"]
+            )
         if sink.anchor is not None:
             more, anchor = self._row(sink.anchor)
             lines += [*more, f'anchor = tl.where({present}, {anchor}, float("-inf"))']
@@ -151,7 +154,7 @@ class BranchEmitter:
         if last.anchor is None:
             return ""
         if self.branch.exponential:
-            return f"m = or_zero(anchor) * {LN2!r}{added(last.offset)}"
+            return f"m = or_zero(anchor) * (slope * {LN2!r}){added(last.offset)}"
         return f"m = or_zero(anchor){added(last.offset)}"
 
     def _finish(self) -> str:

@@ -15,8 +15,8 @@ from attngen.codegen.printers.triton_values import Axes, Value
 from attngen.ir.expr import Expr
 from attngen.templates import render
 
-Visits = Callable[[str, Callable[[int, bool], str]], str]
-"""visits(prefix, step): the loops over all key sets; step(key set, masked) is the text of one tile."""
+Visits = Callable[[Callable[[int, bool], str]], str]
+"""visits(step): the loops over all key sets; step(key set, masked) is the text of one tile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Pass:
             term = printer.full(printer.emit(plan.sink.term).cast("float"), Axes.ROW)
             lines += [*self._own(), *before(printer)]
             lines.append(f'total = tl.where({sink} > float("-inf"), {term}, 0.0)')
-        lines += [visits(f"{self.prefix}v", self._step), f"r_{k} = total"]
+        lines += [visits(self._step), f"r_{k} = total"]
         return "\n".join(lines)
 
     def _root(self, visits: Visits) -> str:
@@ -110,7 +110,7 @@ class Pass:
         ]
         body = [
             "total, slope = tl.zeros((BLOCK_M,), tl.float32), tl.zeros((BLOCK_M,), tl.float32)",
-            visits(f"{self.prefix}v", self._step),
+            visits(self._step),
             f"r_{k}, low, high, width, done = next_root(",
             f"    r_{k}, low, high, width, done, total, slope, rounds, {plan.power!r}",
             ")",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from attngen.codegen.backends.triton.config import room
@@ -21,15 +20,6 @@ LOG2E = 1.4426950408889634
 S, M = sym("s"), sym("m")
 NOT_ABOVE: Spans = {op("sub", S, M): Span(high=0.0)}
 """The anchor of a maximum of scores."""
-
-
-@dataclass(frozen=True, slots=True)
-class Masking:
-    """The text of a mask: statements before the loop and in it, and the block that tells what is visible."""
-
-    before: list[str]
-    within: list[str]
-    live: str
 
 
 class Tile:
@@ -115,7 +105,6 @@ class StepHoles:
     live: str
     clamped: bool
     exponential: bool
-    slope: str
     adjust: str
     anchored: bool
     anchor_lines: str
@@ -149,11 +138,11 @@ class LastPass:
             "m": Value("m", "float", Axes.ROW, Axes.KEY),
             "before": Value("before", "float", Axes.PAIR),
         }
-        make: Callable[[dict[str, Value], str], Printer] = lambda known, kind: scope.printer(  # noqa: E731
-            known, f"{prefix}{kind}", given=NOT_ABOVE if last.anchor == S else None
-        )
-        self.anchors, self.keeps, self.weights = make(symbols, "a"), make(symbols, "c"), make(later, "w")
-        self.factors = make(scope.pairs(tile.keyset), "f")
+        given = NOT_ABOVE if last.anchor == S else None
+        self.anchors = scope.printer(symbols, f"{prefix}a")
+        self.keeps = scope.printer(symbols, f"{prefix}c")
+        self.weights = scope.printer(later, f"{prefix}w", given=given)
+        self.factors = scope.printer(scope.pairs(tile.keyset), f"{prefix}f")
         self.anchor = self.phi = self.psi = self.keep = self.factor = ""
         if not branch.exponential:
             self.anchor = pair(self.anchors, last.anchor)
@@ -180,8 +169,7 @@ class LastPass:
                 live=tile.live,
                 clamped=bool(branch.passes),
                 exponential=branch.exponential,
-                slope="slope[:, None]",
-                adjust=f" + {last.offset * LOG2E!r}" if branch.exponential and last.offset else added(last.offset),
+                adjust=f" - {last.offset * LOG2E!r}" if branch.exponential and last.offset else added(last.offset),
                 anchored=last.anchor is not None,
                 anchor_lines="\n".join(within(self.anchors)),
                 anchor=self.anchor,

@@ -43,6 +43,8 @@ def prepare(variants: Variants, config: TritonConfig, plan: Plan, call: Call) ->
     sizes = [n_b, n_h, n_q, _together(plan, call)]
     sizes += [*tensor_fields(plan, arguments, call), *(strides[a] for a in axes_of(call))]
     grid = (n_b * n_h * -(-n_q // config.block_m), 1, 1)
+    # An empty tensor has no address.
+    nothing = {t.dtype: t.new_zeros(1) for t in call.operands if t.numel() == 0}
     return_lse, device, dtype = plan.problem.return_lse, like.device, like.dtype
 
     def launch(
@@ -60,7 +62,9 @@ def prepare(variants: Variants, config: TritonConfig, plan: Plan, call: Call) ->
         held = [part for table in tables for part in table(inputs, scalars)]
         results = [out] if lse is None else [out, lse]
         if grid[0]:
-            variants.run(grid, [q, k, v, *inputs, *results, *held, *scalars, *sizes])
+            # A row without keys may still look something up before it is dropped.
+            read = [t if t.numel() else nothing[t.dtype] for t in (q, k, v, *inputs)]
+            variants.run(grid, [*read, *results, *held, *scalars, *sizes])
         return out, lse, None
 
     return launch

@@ -99,6 +99,8 @@ CASES: dict[str, Case] = {
     # Numbers that are large, or not.
     "huge scores": Case(lambda: Spec(mask=masks.causal(), scale=1e4), lse=True),
     "scores near the largest number": Case(lambda: Spec(scale=1e36)),
+    "a scale of 0": Case(lambda: Spec(mask=masks.causal(), scale=0.0), lse=True),
+    "a scale of 0 and a sink": Case(lambda: Spec(normalizer=normalizers.softmax(0.5), scale=0.0), lse=True),
 }
 PAIRS = torch.randn(2, 37, 37, generator=torch.Generator().manual_seed(3))
 

@@ -1,0 +1,73 @@
+"""Generated Triton: golden text of kernels, and properties of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import attngen
+from attngen import masks, normalizers, scores
+from attngen.codegen.backends.triton.config import TritonConfig
+from attngen.codegen.backends.triton.emit import emit, prefixes
+from attngen.codegen.lower.lowered import lowered
+from tests.codegen.plans import plan_of
+
+CONFIG = TritonConfig(64, 32, 4, 2, "tf32x3")
+SPECS: dict[str, Callable[[], attngen.Spec]] = {
+    "window_alibi": lambda: attngen.Spec(mask=masks.sliding_window(256), score=scores.alibi(torch.ones(4))),
+    "documents": lambda: attngen.Spec(mask=masks.document(torch.zeros(1, 3, dtype=torch.int64)) & masks.causal()),
+    "neighborhood": lambda: attngen.mechanisms.neighborhood((8, 9), (3, 4)),
+    "entmax": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.entmax(1.2)),
+    "stick_breaking": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.stick_breaking()),
+    "dual_triangle": attngen.mechanisms.dual_triangle,
+}
+ELEMENTS: dict[str, Any] = {"documents": {"ids": ("int64", 3)}}
+
+
+def generated(name: str, **problem: Any) -> str:
+    return emit(lowered(plan_of(SPECS[name](), **ELEMENTS.get(name, {}), **problem)), CONFIG).text
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_golden(name: str, golden: Callable[[str, str], None]) -> None:
+    text = generated(name)
+    golden(text[text.index("def forward") :], f"{name}.triton")
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_it_is_python_and_the_same_every_time(name: str) -> None:
+    text = generated(name)
+    compile(text, "forward.py", "exec")
+    assert text == generated(name)
+
+
+def test_scale_and_logarithm_are_one_factor() -> None:
+    """Of a plain softmax nothing is left in the loop but the product, its maximum, a difference and one factor."""
+    plain = emit(lowered(plan_of(attngen.Spec())), CONFIG).text
+    full = plain[plain.rindex("key_live = None") :]
+    assert "s = dot_0\n" in full
+    assert "p = (s - or_zero(top)[:, None]) * slope[:, None]\n" in full
+    assert "slope = tl.maximum(" in plain
+
+
+def test_full_tiles_have_no_mask() -> None:
+    text = generated("window_alibi")
+    masked, full = text[text.index("key_live = keys < stop") :].split("key_live = None")
+    assert "s = tl.where(key_live[None, :] & " in masked
+    assert "tl.where(key_live" not in full
+
+
+def test_channels_are_padded_inside() -> None:
+    text = generated("window_alibi", d=40, dv=24)
+    assert "q_stride3, 40, 64)" in text
+    assert "v_stride3, 24, 32)" in text
+
+
+def test_prefixes_differ() -> None:
+    made = [name for name, _ in zip(prefixes(), range(1000), strict=False)]
+    assert made[:2] == ["a_", "b_"]
+    assert made[26:28] == ["aa_", "ab_"]
+    assert len(set(made)) == 1000
