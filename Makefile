@@ -27,7 +27,7 @@ demo: setup compiler  ## compile specs the library has never seen, run them in a
 test: lint pytest  ## everything that must hold before a change goes in
 
 pytest: setup compiler  ## the tests alone; PYTEST_ARGS="-k masks -x" passes options on
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 lint: setup  ## style, types, and who may import whom
 	$(BIN)/ruff check

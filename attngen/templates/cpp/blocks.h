@@ -78,6 +78,34 @@ static inline void visit_blocks(const Args& args, const QueryTile& q, const Slic
   }
 }
 
+// The tile with its first run of panels that all queries see.
+template <class KS, class Args>
+static TileKeys seen_by_all(const Args& args, const QueryTile& q, TileKeys t, int panel) {
+  t.seen = t.seen_end = t.end;
+  for (int j = t.begin; j < t.end && j + panel <= t.present; j += panel)
+    if (KS::full(args, q.b, q.h, q.begin, q.end, t.first + j, t.first + j + panel)) {
+      if (t.seen_end != j) t.seen = j;
+      t.seen_end = j + panel;
+    } else if (t.seen < t.end) {
+      break;
+    }
+  return t;
+}
+
+// What each band of rows may see of a tile that not all rows see.
+template <class B, class KS, class Args>
+static void cut_bands(const Args& args, const QueryTile& q, const TileKeys& t, TileKeys* bands) {
+  constexpr int N = BAND<true, B, KS>;
+  for (long r = 0; r < q.rows(); r += N) {
+    TileKeys& band = *bands++ = t;
+    if (N >= q.rows()) continue;
+    const long begin = q.begin + r, end = begin + N < q.end ? begin + N : q.end;
+    cover(band, visible_hull<KS>(args, {q.b, q.h, begin, end}, t.first + t.begin, t.first + t.end), W);
+    const auto within = [&](int j) { return j < band.begin ? band.begin : j > band.end ? band.end : j; };
+    band.seen = within(t.seen), band.seen_end = within(t.seen_end);
+  }
+}
+
 template <class B, class KS, int I = 0, class Args>
 static void pack_all_keys(const Args& args, const QueryTile& q, const TileKeys& t, Scratch<B>& scratch) {
   typedef Shape<B> S;

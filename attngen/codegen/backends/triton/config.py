@@ -42,7 +42,8 @@ def default(plan: Plan, major: int = 9) -> TritonConfig:
     keysets = [keyset for branch in plan.branches for keyset in branch.keysets]
     widest = max(room(w) for b in plan.branches for w in (b.width, *(d.width for k in b.keysets for d in k.dots)))
     # What a table says has to be there before the keys that it speaks of.
-    stages = 3 if any(keyset.ranges is None for keyset in keysets) else 2
+    tables = any(keyset.ranges is None for keyset in keysets)
+    stages = 3 if tables else 2
     if plan.problem.dtype == "fp32":
         return TritonConfig(64 if major >= 9 and widest <= 64 else 32, 32, 8, stages, "tf32x3")
     if widest > 128 or any(branch.scan for branch in plan.branches):
@@ -50,6 +51,7 @@ def default(plan: Plan, major: int = 9) -> TritonConfig:
     if major == 9:
         return TritonConfig(128, 64, 8, stages, "tf32x3")
     # Elsewhere products take more of the registers.
-    if any(branch.passes for branch in plan.branches) or any(k.ranges and k.ranges.axes for k in keysets):
+    boxes = any(keyset.ranges and keyset.ranges.axes for keyset in keysets)
+    if tables or boxes or any(branch.passes for branch in plan.branches):
         return TritonConfig(64, 32, 8, stages, "tf32x3")
     return TritonConfig(128, 32 if major >= 10 or widest > 64 else 64, 8, stages, "tf32x3")

@@ -31,8 +31,6 @@ def results() -> dict[str, dict[str, Any]]:
     return {found["name"]: found for found in map(json.loads, done.stdout.splitlines())}
 
 
-# One worker process serves all cases, so they belong to one process of the test run.
-@pytest.mark.xdist_group("triton-interpreter")
 @pytest.mark.parametrize("name", CASES)
 def test_against_the_reference(name: str) -> None:
     found, case = results()[name], CASES[name]
