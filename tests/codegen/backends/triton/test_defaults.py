@@ -41,8 +41,12 @@ SPECS: dict[str, Callable[[], attngen.Spec]] = {
 }
 ELEMENTS: dict[str, Any] = {"documents": {"ids": ("int64", 1)}}
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
+# A build takes seconds: every spec is built for two architectures, the everyday ones for all three.
 CASES = [
-    (name, arch, 64 if (i + j) % 2 else 128) for i, name in enumerate(SPECS) for j, arch in enumerate(ARCHITECTURES)
+    (name, arch, 64 if (i + j) % 2 else 128)
+    for i, name in enumerate(SPECS)
+    for j, arch in enumerate(ARCHITECTURES)
+    if i % 3 != j or name in ("full", "causal")
 ]
 
 
