@@ -56,7 +56,9 @@ class TritonBackend:
             return (replace(default(lowered(plan)), block_m=32, block_n=32),)
         import torch
 
-        return (default(lowered(plan), torch.cuda.get_device_capability()[0]),)
+        found = default(lowered(plan), torch.cuda.get_device_capability()[0])
+        # The instruction for single elements is one of NVIDIA's.
+        return (found if torch.version.hip is None else replace(found, lookups="load"),)
 
     def emit(self, plan: Plan, config: TritonConfig) -> SourceFile:
         return emit(lowered(plan), config)

@@ -24,12 +24,7 @@ class PassHoles:
     """The holes of pass.py.jinja."""
 
     index: int
-    masked: bool
-    positions: str
     scores: str
-    core: str
-    mask: str
-    live: str
     anchored: bool
     anchor_lines: str
     anchor: str
@@ -132,12 +127,7 @@ class Pass:
             "triton/pass.py.jinja",
             PassHoles(
                 index=self.index,
-                masked=masked,
-                positions="\n".join(tile.positions(masked)),
-                scores="\n".join(tile.scores()),
-                core=tile.core,
-                mask="\n".join(within(tile.mask)),
-                live=tile.live,
+                scores=tile.scores(masked),
                 anchored=plan.anchor is not None,
                 anchor_lines="\n".join(within(self.anchors)),
                 anchor=self.anchor,

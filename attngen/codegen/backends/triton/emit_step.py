@@ -22,6 +22,18 @@ NOT_ABOVE: Spans = {op("sub", S, M): Span(high=0.0)}
 """The anchor of a maximum of scores."""
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreHoles:
+    """The holes of scores.py.jinja."""
+
+    masked: bool
+    positions: str
+    products: str
+    core: str
+    mask: str
+    live: str
+
+
 class Tile:
     """The keys, scores and mask of one key set, for all steps that need them. `prefix` keeps its names apart."""
 
@@ -80,8 +92,19 @@ class Tile:
         at = f"tl.load({self.scope.entry(space.table)} + {page}).to(tl.int64) * {field}_stride0"
         return f"{function}({base}, {at} + (keys % {space.page}) * {field}_stride2, 1, key_live, {size})"
 
-    def scores(self) -> list[str]:
-        """Statements for the products and the score program."""
+    def scores(self, masked: bool) -> str:
+        """Statements that leave the scores of the tile in `s`, -inf where a key is absent."""
+        holes = ScoreHoles(
+            masked=masked,
+            positions="\n".join(self.positions(masked)),
+            products="\n".join(self._products()),
+            core=self.core,
+            mask="\n".join(within(self.mask)),
+            live=self.live,
+        )
+        return render("triton/scores.py.jinja", holes)
+
+    def _products(self) -> list[str]:
         lines = []
         for i, dot in enumerate(self.keyset.dots):
             loaded = self._load("load_columns", dot.k, self.pointers[dot], dot.width)
@@ -97,12 +120,7 @@ class Tile:
 class StepHoles:
     """The holes of step.py.jinja."""
 
-    masked: bool
-    positions: str
     scores: str
-    core: str
-    mask: str
-    live: str
     clamped: bool
     exponential: bool
     adjust: str
@@ -161,12 +179,7 @@ class LastPass:
         return render(
             "triton/step.py.jinja",
             StepHoles(
-                masked=masked,
-                positions="\n".join(tile.positions(masked)),
-                scores="\n".join(tile.scores()),
-                core=tile.core,
-                mask="\n".join(within(tile.mask)),
-                live=tile.live,
+                scores=tile.scores(masked),
                 clamped=bool(branch.passes),
                 exponential=branch.exponential,
                 adjust=f" - {last.offset * LOG2E!r}" if branch.exponential and last.offset else added(last.offset),
