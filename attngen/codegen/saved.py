@@ -1,7 +1,9 @@
 """What a forward leaves of each row for the backward: one layout, read by both directions.
 
-`rows` is (B, H, Nq, columns), float32 (float64 for float64), contiguous. The columns of a branch, from its offset on:
-    anchor, offset, mass, count         the running state at the end; the anchor is -inf where no key was visible
+`rows` is (B, H, Nq, columns), float32 (float64 for float64), contiguous; a backend may lay the numbers out in an order
+of its own. The columns of a branch, from its offset on:
+    anchor, offset, mass, count         the running state at the end; the anchor is -inf where no key was visible.
+                                        Where no offset is kept: the number of visible keys
     m[0], r[0], m[1], r[1], ...         of each earlier pass
     before                              with a scan: the sum of what was kept of the keys, as far as weights are not 0
     acc, vsum                           of the width of the values each, as far as the branch saves them

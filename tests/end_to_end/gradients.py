@@ -1,4 +1,4 @@
-"""Gradients of a CPU kernel beside float64 autograd of its reference."""
+"""Gradients of a kernel beside float64 autograd of its reference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from attngen.codegen.backends.cpu.backend import CpuBackend
-from tests.end_to_end.oracle import BOUND, LSE_BOUND, error, kernel_of
+from attngen.codegen.backends.triton.backend import TritonBackend
+from tests.end_to_end.oracle import BACKEND, BOUND, LSE_BOUND, error, kernel_of
 
 Change = Callable[[Tensor], Tensor]
 
@@ -28,17 +29,18 @@ def cotangents(results: Sequence[Tensor], seed: int = 11) -> list[Tensor]:
 
 
 class Count:
-    """How many backward kernels the CPU backend prepared and ran."""
+    """How many backward kernels the backend prepared and ran."""
 
     def __init__(self) -> None:
         self.launches = 0
 
 
-def on_cpu(patch: pytest.MonkeyPatch) -> Count:
-    """Counts the launches of CPU backwards: nothing else may stand in for them."""
-    count, prepare = Count(), CpuBackend.prepare_backward
+def on_backend(patch: pytest.MonkeyPatch) -> Count:
+    """Counts the launches of the backwards of the backend: nothing else may stand in for them."""
+    kind: Any = TritonBackend if BACKEND == "triton" else CpuBackend
+    count, prepare = Count(), kind.prepare_backward
 
-    def counted(self: CpuBackend, *given: Any) -> Any:
+    def counted(self: Any, *given: Any) -> Any:
         launch = prepare(self, *given)
 
         def run(*arguments: Any) -> Any:
@@ -47,7 +49,7 @@ def on_cpu(patch: pytest.MonkeyPatch) -> Count:
 
         return run
 
-    patch.setattr(CpuBackend, "prepare_backward", counted)
+    patch.setattr(kind, "prepare_backward", counted)
     return count
 
 
@@ -98,9 +100,9 @@ def check_gradients(
     named = {name: t for name, t in named.items() if t.requires_grad}
     with pytest.MonkeyPatch.context() as patch:
         kernel.engine()._backward_launches.clear()
-        count = on_cpu(patch)
+        count = on_backend(patch)
         results, found = run(kernel, [*given.values()], [*named.values()], lse=lse, dout=dout, **inputs)
-        assert count.launches == 1, "the backward did not run on the CPU backend"
+        assert count.launches == 1, "the backward did not run on the backend"
         kernel.engine()._backward_launches.clear()
     exact_results, exact = run(kernel.reference, [*given.values()], [*named.values()], lse=lse, dout=dout, **inputs)
     allowed = BOUND[q.dtype] if bound is None else bound

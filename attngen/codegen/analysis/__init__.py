@@ -15,6 +15,7 @@ from attngen.codegen.analysis.ranges import AxisRanges, Range, Ranges, closed_fo
 from attngen.codegen.analysis.rows import Facts, first_unsafe_row, rows_are_safe
 from attngen.codegen.analysis.schedule import Patterns, Schedule, Statistics, patterns, schedule
 from attngen.codegen.analysis.tiles import Sizes, TileClass, Tiles, box, classify
+from attngen.codegen.analysis.turned import turned, turned_ranges
 
 __all__ = [
     "Access",
@@ -47,6 +48,8 @@ __all__ = [
     "patterns",
     "rows_are_safe",
     "schedule",
+    "turned",
+    "turned_ranges",
     "visible_count",
     "whole_mask",
 ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attngen.codegen.analysis import Arrays, Sizes, schedule
+from attngen.codegen.analysis import Arrays, Sizes, schedule, turned, turned_ranges
 from attngen.codegen.backend import Call
 from attngen.codegen.calls.arguments import Arguments
 from attngen.codegen.kept import Kept
@@ -25,10 +25,17 @@ Tile = tuple[int, int]
 
 
 class TableBuilder:
-    """Builds the table of one key set."""
+    """Builds the table of one key set: which keys every query tile sees, or `by_keys` which queries see a key tile."""
 
     def __init__(
-        self, plan: Plan, arguments: Arguments, keyset: KeySetPlan, main: bool, call: Call, tile: Tile
+        self,
+        plan: Plan,
+        arguments: Arguments,
+        keyset: KeySetPlan,
+        main: bool,
+        call: Call,
+        tile: Tile,
+        by_keys: bool = False,
     ) -> None:
         operands = [name for name, _ in arguments.tensors]
         tensors, scalars = operands[3:], (*arguments.ints, *arguments.floats)
@@ -41,7 +48,10 @@ class TableBuilder:
             n_k = capacity(space, tuple(call.operands[operands.index(space.table)].shape))
         self.sizes = Sizes(call.n_q, n_k, call.n_b, call.n_h)
         self.tile = tile
-        ends = [end for pair in keyset.within.outer for end in pair] if keyset.within else []
+        if by_keys:
+            self.mask, self.within = turned(self.mask), turned_ranges(self.mask, self.space)
+            self.sizes = Sizes(n_k, call.n_q, call.n_b, call.n_h)
+        ends = [end for pair in self.within.outer for end in pair] if self.within else []
         names = dict.fromkeys(load.tensor for load in loads(self.mask, *ends))
         self.names = ([n for n in names if n in tensors], [n for n in names if n in scalars])
         given = len(tensors) if plan.written is None else len(plan.written.problem.operands) - 3

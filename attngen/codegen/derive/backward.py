@@ -18,7 +18,7 @@ from functools import lru_cache
 from attngen.codegen.derive.gradient import ONE, float_loads, gradient, mul
 from attngen.codegen.derive.passes import last_declared
 from attngen.codegen.plan import BranchPlan, KeySetPlan, Plan
-from attngen.ir.expr import Expr, Load, const, op, substitute, sym
+from attngen.ir.expr import Const, Expr, Load, Op, Sym, const, op, substitute, sym, symbols
 from attngen.ir.nodes import Affine
 
 Flows = tuple[tuple[Load, Expr], ...]
@@ -136,6 +136,38 @@ def row_gradient(plan: Plan, index: int, wanted: frozenset[str]) -> RowGradient:
         sink_loads = float_loads([at_sink], wanted)
         sink_flows = tuple(zip(sink_loads, gradient([(at_sink, sym("dmass"))], sink_loads), strict=True))
     return RowGradient(acc, vsum, mass, tuple(zip(loads, flows, strict=True)), lse_mass, lse_flows, sink_flows)
+
+
+def row_factor(cotangent: Expr) -> Expr | None:
+    """f, where a cotangent of acc or vsum is f times that of the result and f is one number for a whole row; else
+    None. Then the cotangent itself never has to be written anywhere."""
+    found = _without_dout(cotangent)
+    return None if found is None or symbols(found) & {"dout", "acc", "vsum", "dim"} else found
+
+
+def _without_dout(expr: Expr) -> Expr | None:
+    """expr / dout, where dout is one of its factors."""
+    match expr:
+        case Const(value=0.0):
+            return expr
+        case Sym(name="dout"):
+            return ONE
+        case Op(name="neg", args=(a,)):
+            inner = _without_dout(a)
+            return None if inner is None else op("neg", inner)
+        case Op(name="mul", args=(a, b)):
+            first = _without_dout(a)
+            if first is not None:
+                return mul(first, b)
+            second = _without_dout(b)
+            return None if second is None else mul(a, second)
+        case Op(name="div" | "safe_div" as name, args=(a, b)):
+            above = _without_dout(a)
+            return None if above is None else op(name, above, b)
+        case Op(name="where", args=(condition, a, b)):
+            yes, no = _without_dout(a), _without_dout(b)
+            return None if yes is None or no is None else op("where", condition, yes, no)
+    return None
 
 
 def with_coefficient(plan: Plan, index: int, finalize: Expr) -> Expr:

@@ -8,11 +8,11 @@ from attngen.codegen.backends.cpu.emit_keyset import print_keyset
 from attngen.codegen.backends.cpu.emit_passes import print_pass
 from attngen.codegen.backends.cpu.rules import Rules
 from attngen.codegen.backends.cpu.scope import ROW_SYMBOLS, Scope, flag
+from attngen.codegen.derive.backward import with_coefficient
 from attngen.codegen.plan import BranchPlan, KeySetPlan
 from attngen.codegen.printers.cpp import SCALAR, Rows
 from attngen.codegen.saved import saved_offset
-from attngen.ir.expr import Expr, const, op, sym
-from attngen.ir.nodes import Affine
+from attngen.ir.expr import Expr, op, sym
 from attngen.templates import render
 
 LOG_SUM_EXP: Expr = op("add", sym("m"), op("log", sym("mass")))
@@ -133,7 +133,7 @@ def print_branch(scope: Scope, index: int, branch: BranchPlan, offset: int) -> s
         keep=rules.lanes(None if branch.scan is None else branch.scan.keep),
         phi=rules.lanes(normalizer.phi, m="(m + adjust)"),
         psi=rules.lanes(psi, m="(m + adjust)"),
-        finalize=rules.finalize(_with_coefficient(scope, index, normalizer.finalize), **totals),
+        finalize=rules.finalize(with_coefficient(scope.plan, index, normalizer.finalize), **totals),
         lse=rules.number(lse, **totals),
         visible="  int64_t visible;\n" if branch.needs_visible else "",
         keep_visible="    row.visible = visible;\n" if branch.needs_visible else "",
@@ -149,13 +149,6 @@ def _row_call(index: int, counted: bool) -> str:
         return "row_of(head, q, 0)"
     # What masks read does not depend on the count, so a row made without it serves to count.
     return f"row_of(head, q, visible_keys<Branch{index}>(*head.args, row_of(head, q, 0)))"
-
-
-def _with_coefficient(scope: Scope, index: int, finalize: Expr) -> Expr:
-    combine = scope.plan.spec.combine
-    if not isinstance(combine, Affine) or combine.coefficients[index] == const(1.0):
-        return finalize
-    return op("mul", finalize, combine.coefficients[index])
 
 
 def _fields(rows: Rows) -> str:

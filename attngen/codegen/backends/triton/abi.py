@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attngen.codegen.backends.triton.visits import TABLE_FIELDS, table_name
+from attngen.codegen.backends.triton.flows import flows_of
+from attngen.codegen.backends.triton.parts import carried, parts_of, written_cotangents
+from attngen.codegen.backends.triton.scope import Scope
+from attngen.codegen.backends.triton.visits import TABLE_FIELDS, ranges_of, table_name
 from attngen.codegen.calls.arguments import arguments_of
 from attngen.codegen.plan import Plan
 from attngen.ir.walk import views
@@ -50,26 +53,55 @@ class Parameters:
 
 
 def parameters(plan: Plan) -> Parameters:
-    """What a launch passes: pointers, numbers of the spec, sizes of the work, sizes and strides of every tensor."""
+    """What a launch of the forward passes: pointers, numbers of the spec, sizes of the work, sizes and strides of every
+    tensor."""
+    results = {"out_data": ELEMENT[OF_DTYPE[plan.problem.dtype]]}
+    if plan.problem.return_lse:
+        results["lse_data"] = "*fp32"
+    results["saved_data"] = "*fp32"
+    return _parameters(plan, results, ("save",), ("out",), by_keys=False)
+
+
+def backward_parameters(plan: Plan, wanted: frozenset[str]) -> Parameters:
+    """What a launch of any kernel of the backward passes, of which each takes what it needs."""
+    element = ELEMENT[OF_DTYPE[plan.problem.dtype]]
+    given = {"dout_data": element, "saved_data": "*fp32", "state_data": "*fp32"}
+    if plan.problem.return_lse:
+        given["dlse_data"] = "*fp32"
+    for i in range(len(plan.branches)):
+        given |= {f"{name}_{i}_data": element for name in written_cotangents(plan, i)}
+    given |= dict.fromkeys(carried(plan), "*fp32")
+    parts = parts_of(plan)
+    given |= {f"{part.name}_data": element if part.direct else "*fp32" for part in parts}
+    for flow in flows_of(plan, wanted):
+        given |= flow.parameters()
+    numbers = ("has_dlse", "group", "most_keys")
+    return _parameters(plan, given, numbers, ("dout", *(part.name for part in parts)), by_keys=True)
+
+
+def _parameters(
+    plan: Plan, more: dict[str, str], numbers: tuple[str, ...], strided: tuple[str, ...], by_keys: bool
+) -> Parameters:
+    """Operands, then `more` pointers, tables, numbers of the spec and of the launch, then sizes and strides."""
     arguments = arguments_of(plan)
     found: dict[str, str] = {}
     for operand in plan.problem.operands:
         found[f"{arguments.field(operand.name)}_data"] = ELEMENT[operand.dtype]
-    found["out_data"] = ELEMENT[OF_DTYPE[plan.problem.dtype]]
-    if plan.problem.return_lse:
-        found["lse_data"] = "*fp32"
-    for table in arguments.tables:
-        found |= {f"{table_name(*table)}_{field}": "*i32" for field in TABLE_FIELDS}
+    found |= more
+    tables = [table_name(*table) for table in arguments.tables]
+    turned = [table_name(*table, by_keys=True) for table in turned_tables(plan)] if by_keys else []
+    for table in (*tables, *turned):
+        found |= {f"{table}_{field}": "*i32" for field in TABLE_FIELDS}
     found |= {arguments.field(name): "i64" for name in arguments.ints}
     found |= {arguments.field(name): "fp32" for name in arguments.floats}
-    sizes = ["n_b", "n_h", "n_q", "together"]
+    sizes = ["n_b", "n_h", "n_q", "together", *numbers, *(f"{table}_rows" for table in turned)]
     for name, rank in arguments.tensors:
         field = arguments.field(name)
         sizes += [f"{field}_size{i}" for i in range(max(1, rank))]
         sizes += [f"{field}_stride{i}" for i in range(max(1, rank))]
-    sizes += [f"out_stride{i}" for i in range(4)]
+    sizes += [f"{name}_stride{i}" for name in strided for i in range(4)]
     found |= dict.fromkeys(sizes, "i64")
-    tiles = (*sorted({arguments.field(view.tensor) for view in views(plan.spec)}), "out")
+    tiles = (*sorted({arguments.field(view.tensor) for view in views(plan.spec)}), *strided)
     channels = tuple(f"{field}_stride3" for field in tiles)
     return Parameters(
         signature=found,
@@ -78,3 +110,14 @@ def parameters(plan: Plan) -> Parameters:
         strides=tuple(f"{field}_stride{i}" for field in tiles for i in range(3)),
         channels=channels,
     )
+
+
+def turned_tables(plan: Plan) -> list[tuple[int, int]]:
+    """The key sets, as (branch, key set), for which a table tells a key tile which queries see it."""
+    by_keys = Scope(plan, arguments_of(plan), by_keys=True)
+    return [
+        (i, j)
+        for i, branch in enumerate(plan.branches)
+        for j, keyset in enumerate(branch.keysets)
+        if ranges_of(by_keys, keyset) is None
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,30 +11,31 @@ from typing import Any
 
 from attngen.codegen import cache as store
 from attngen.codegen.backend import BackwardLaunch, Call, Launch, SourceFile
-from attngen.codegen.backends.triton.abi import parameters
-from attngen.codegen.backends.triton.config import TritonConfig, default
+from attngen.codegen.backends.triton.abi import Parameters, backward_parameters, parameters
+from attngen.codegen.backends.triton.config import GradientConfig, TritonConfig, default, default_backward
 from attngen.codegen.backends.triton.emit import emit
+from attngen.codegen.backends.triton.emit_backward import KERNELS, emit_backward
 from attngen.codegen.backends.triton.launch import prepare
-from attngen.codegen.backends.triton.support import refusal
+from attngen.codegen.backends.triton.launch_backward import prepare_backward
+from attngen.codegen.backends.triton.support import backward_refusal, refusal
 from attngen.codegen.backends.triton.variants import Variants
 from attngen.codegen.fingerprint import package_fingerprint
-from attngen.codegen.lower.lowered import lowered, lowered_launch
+from attngen.codegen.lower.lowered import lowered, lowered_backward, lowered_launch
 from attngen.codegen.plan import Plan
-from attngen.errors import UnsupportedError
 from attngen.ir.text import text
 from attngen.templates import fingerprint
 
 FORWARD = "forward"
-NO_BACKWARD = "gradients have no Triton kernel yet"
+SOURCE = "kernels.py"
 log = logging.getLogger("attngen.triton")
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A loaded kernel, the config it was made with, and where its files are."""
+    """The loaded kernels of a module by name, the config they were made with, and where their files are."""
 
-    variants: Variants
-    config: TritonConfig
+    kernels: dict[str, Variants]
+    config: Any
     directory: Path
 
 
@@ -65,8 +67,16 @@ class TritonBackend:
 
     def build(self, plan: Plan, config: TritonConfig) -> Built:
         """The kernel's source from the cache, or written into it; its binaries are built when they are first run."""
+        given = parameters(lowered(plan))
+        return self._build(plan, config, lambda: self.emit(plan, config), {FORWARD: (given, config)})
+
+    def _build(
+        self, plan: Plan, config: Any, emitted: Callable[[], SourceFile],
+        kernels: dict[str, tuple[Parameters, TritonConfig]], *more: str,
+    ) -> Built:  # fmt: skip
+        entry = " ".join((*kernels, *more))
         parts = {
-            "entry": FORWARD,
+            "entry": entry,
             "spec": text(replace(plan.spec, name="")),
             "problem": repr(plan.problem),
             "config": str(config),
@@ -77,28 +87,42 @@ class TritonBackend:
 
         def builder(directory: Path) -> None:
             store.refuse_if_jit_disabled(f"the kernel {plan.spec.name!r} ({plan.problem.dtype})")
-            log.info("writing the kernel of %s (%s, %s)", plan.spec.name, plan.problem.dtype, config)
-            (directory / "forward.py").write_text(self.emit(plan, config).text, encoding="utf-8")
+            log.info("writing %s of %s (%s, %s)", entry, plan.spec.name, plan.problem.dtype, config)
+            (directory / SOURCE).write_text(emitted().text, encoding="utf-8")
 
         found = store.build_once(store.key(parts), builder, parts)
-        variants = Variants(found.path("forward.py"), FORWARD, parameters(lowered(plan)), config)
-        return Built(variants, config, found.directory)
+        path = found.path(SOURCE)
+        loaded = {name: Variants(path, name, given, own) for name, (given, own) in kernels.items()}
+        return Built(loaded, config, found.directory)
 
     def prepare(self, built: Built, plan: Plan, call: Call) -> Launch:
-        make = partial(prepare, built.variants, built.config)
+        make = partial(prepare, built.kernels[FORWARD], built.config)
         return lowered_launch(plan, call, make, (built.config.block_m, 1))
 
     def supports_backward(self, plan: Plan) -> str | None:
-        return NO_BACKWARD
+        return backward_refusal(plan)
 
-    def configs_backward(self, plan: Plan) -> tuple[TritonConfig, ...]:
-        raise UnsupportedError(NO_BACKWARD)
+    def configs_backward(self, plan: Plan) -> tuple[GradientConfig, ...]:
+        if self.device == "cpu":
+            small = replace(self.configs(plan)[0], precision="ieee")
+            return (GradientConfig(small, small),)
+        import torch
 
-    def emit_backward(self, plan: Plan, config: TritonConfig, wanted: frozenset[str]) -> SourceFile:
-        raise UnsupportedError(NO_BACKWARD)
+        found = default_backward(lowered(plan), torch.cuda.get_device_capability()[0])
+        if torch.version.hip is not None:
+            found = GradientConfig(replace(found.queries, lookups="load"), replace(found.keys, lookups="load"))
+        return (found,)
 
-    def build_backward(self, plan: Plan, config: TritonConfig, wanted: frozenset[str]) -> Any:
-        raise UnsupportedError(NO_BACKWARD)
+    def emit_backward(self, plan: Plan, config: GradientConfig, wanted: frozenset[str]) -> SourceFile:
+        return emit_backward(lowered(plan), config, wanted)
 
-    def prepare_backward(self, built: Any, plan: Plan, call: Call, wanted: frozenset[str]) -> BackwardLaunch:
-        raise UnsupportedError(NO_BACKWARD)
+    def build_backward(self, plan: Plan, config: GradientConfig, wanted: frozenset[str]) -> Built:
+        """The source of the backward, as `build` does for the forward."""
+        given = backward_parameters(lowered(plan), wanted)
+        tiles = {"keys": config.keys}
+        kernels = {name: (given, tiles.get(name, config.queries)) for name in KERNELS}
+        return self._build(plan, config, lambda: self.emit_backward(plan, config, wanted), kernels, *sorted(wanted))
+
+    def prepare_backward(self, built: Built, plan: Plan, call: Call, wanted: frozenset[str]) -> BackwardLaunch:
+        make = partial(prepare_backward, built.kernels, built.config, wanted=wanted)
+        return lowered_backward(plan, call, make, (built.config.queries.block_m, 1))

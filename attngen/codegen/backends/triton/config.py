@@ -32,6 +32,20 @@ class TritonConfig:
         return f"m{self.block_m} n{self.block_n} w{self.num_warps} s{self.num_stages} {self.precision} {self.lookups}"
 
 
+@dataclass(frozen=True, slots=True)
+class GradientConfig:
+    """The free choices of a backward: those of the kernel that loops over keys, and of the one that loops over queries.
+
+    Both read the same modules, so `precision` and `lookups` are those of the first.
+    """
+
+    queries: TritonConfig
+    keys: TritonConfig
+
+    def __str__(self) -> str:
+        return f"queries {self.queries}; keys {self.keys}"
+
+
 def room(width: int) -> int:
     """The channels of a tile that holds vectors of this width: a power of two, and what a matrix product needs."""
     return max(16, 1 << (width - 1).bit_length())
@@ -55,3 +69,11 @@ def default(plan: Plan, major: int = 9) -> TritonConfig:
     if tables or boxes or any(branch.passes for branch in plan.branches):
         return TritonConfig(64, 32, 8, stages, "tf32x3")
     return TritonConfig(128, 32 if major >= 10 or widest > 64 else 64, 8, stages, "tf32x3")
+
+
+def default_backward(plan: Plan, major: int = 9) -> GradientConfig:
+    """The same for a backward."""
+    widest = max(room(w) for b in plan.branches for w in (b.width, *(d.width for k in b.keysets for d in k.dots)))
+    if plan.problem.dtype == "fp32" or widest > 128:
+        return GradientConfig(TritonConfig(32, 32, 4, 1, "tf32x3"), TritonConfig(32, 32, 4, 1, "tf32x3"))
+    return GradientConfig(TritonConfig(64, 64, 4, 2, "tf32x3"), TritonConfig(64, 64, 4, 2, "tf32x3"))

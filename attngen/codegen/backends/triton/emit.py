@@ -1,12 +1,13 @@
-"""The Triton source of a plan: one module that stands alone, with one kernel."""
+"""The Triton source of a plan: one module that stands alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from attngen.codegen.backend import SourceFile
-from attngen.codegen.backends.triton.abi import parameters
+from attngen.codegen.backends.triton.abi import Parameters, parameters
 from attngen.codegen.backends.triton.config import TritonConfig
 from attngen.codegen.backends.triton.emit_branch import BranchEmitter
 from attngen.codegen.backends.triton.scope import Scope
@@ -26,86 +27,80 @@ class ModuleHoles:
     library: str
     precision: str
     inline_lookups: bool
-    block_m: int
-    block_n: int
     tiles: str
-    kernel: str
+    kernels: str
 
 
 @dataclass(frozen=True, slots=True)
-class ForwardHoles:
-    """The holes of forward.py.jinja."""
+class KernelHoles:
+    """The holes of kernel.py.jinja."""
 
+    name: str
     parameters: str
+    block_m: int
+    block_n: int
     numbers: str
+    by_keys: bool
+    tiles: str
+    heads: str
     coordinates: str
-    branches: str
+    body: str
 
 
 def emit(plan: Plan, config: TritonConfig) -> SourceFile:
-    """The whole module."""
-    arguments = arguments_of(plan)
-    scope = Scope(plan, arguments)
-    given = parameters(plan)
+    """The module of the forward."""
+    scope = Scope(plan, arguments_of(plan))
     names = prefixes()
-    offset, branches = 0, []
-    for i, branch in enumerate(plan.branches):
-        branches.append(BranchEmitter(scope, i, offset, names).text())
-        if isinstance(plan.spec.combine, Concat):
-            offset += branch.width
-    kernel = render(
-        "triton/forward.py.jinja",
-        ForwardHoles(
-            parameters="\n".join(f"    {name}," for name in given.signature),
-            # The interpreter passes small integers as 32-bit ones, and floats as Python's.
-            numbers=block("\n".join(f"{name} = tl.cast({name}, {kind})" for name, kind in given.numbers.items())),
-            coordinates=block("\n".join([*scope.coordinates("q", "q"), *_corners(scope)])),
-            branches=block("\n".join(branches)),
-        ),
+    branches = [BranchEmitter(scope, i, offset, names).text() for i, offset in enumerate(offsets(plan))]
+    kernel = print_kernel("forward", scope, parameters(plan), config, branches)
+    return SourceFile("forward.py", print_module(f"forward, {plan.problem.dtype}, {config}", config, [kernel]))
+
+
+def print_kernel(
+    name: str, scope: Scope, given: Parameters, config: TritonConfig, body: Sequence[str], tiles: str = ""
+) -> str:
+    """One kernel. `tiles`: how many there are of each head; those of queries where nothing is said."""
+    coordinates = [] if scope.by_keys else [*scope.coordinates("q", "q"), *scope.corners()]
+    holes = KernelHoles(
+        name=name,
+        parameters="\n".join(f"    {parameter}," for parameter in given.signature),
+        block_m=config.block_m,
+        block_n=config.block_n,
+        # The interpreter passes small integers as 32-bit ones, and floats as Python's.
+        numbers=block("\n".join(f"{name} = tl.cast({name}, {kind})" for name, kind in given.numbers.items())),
+        by_keys=scope.by_keys,
+        tiles=tiles or "(n_q + BLOCK_M - 1) // BLOCK_M",
+        heads="n_h // group" if scope.by_keys else "n_h",
+        coordinates=block("\n".join(coordinates)),
+        body=block("\n".join(body)),
     )
-    text = render(
+    return render("triton/kernel.py.jinja", holes).strip()
+
+
+def print_module(title: str, config: TritonConfig, kernels: Sequence[str]) -> str:
+    """The module of some kernels."""
+    return render(
         "triton/module.py.jinja",
         ModuleHoles(
-            title=f"attngen: forward, {plan.problem.dtype}, {config}",
+            title=f"attngen: {title}",
             library=library().strip(),
             precision=config.precision,
             inline_lookups=config.lookups == "inline",
-            block_m=config.block_m,
-            block_n=config.block_n,
             tiles="\n\n\n".join(read(f"triton/{name}.py.jinja").strip() for name in ("tiles", "roots")),
-            kernel=kernel.strip(),
+            kernels="\n\n\n".join(kernels),
         ),
     )
-    return SourceFile("forward.py", text)
+
+
+def offsets(plan: Plan) -> Iterator[int]:
+    """The first channel of the result that each branch writes."""
+    at = 0
+    for branch in plan.branches:
+        yield at
+        if isinstance(plan.spec.combine, Concat):
+            at += branch.width
 
 
 def prefixes() -> Iterator[str]:
-    """a_, b_, ..., aa_, ab_, ...: no two of them begin alike."""
-    n = 0
-    while True:
-        name, rest = "", n
-        while True:
-            name, rest = chr(ord("a") + rest % 26) + name, rest // 26 - 1
-            if rest < 0:
-                break
-        yield f"{name}_"
-        n += 1
-
-
-def _corners(scope: Scope) -> list[str]:
-    """The smallest and largest coordinates in a tile of queries, which may go over the edge of a row of the grid."""
-    lines: list[str] = []
-    steps: list[int] = []
-    below = 1
-    for size in reversed(scope.dims):
-        steps.insert(0, below)
-        below *= size
-    for i, (size, step) in enumerate(zip(scope.dims, steps, strict=True)):
-        first, last = f"q_first // {step}", f"q_last // {step}"
-        if i == 0:
-            lines += [f"q_first_0 = {first}", f"q_last_0 = {last}"]
-            continue
-        same = f"q_first // {step * size} == q_last // {step * size}"
-        lines.append(f"q_first_{i} = tl.where({same}, {first} % {size}, 0)")
-        lines.append(f"q_last_{i} = tl.where({same}, {last} % {size}, {size - 1})")
-    return lines
+    """t0_, t1_, ...: no two of them begin alike, and no name of a template does."""
+    return (f"t{n}_" for n in count())

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 
 from attngen.codegen.backends.triton.config import room
 from attngen.codegen.backends.triton.emit_pass import Pass, results
-from attngen.codegen.backends.triton.emit_step import LOG2E, LastPass, Tile, added
+from attngen.codegen.backends.triton.emit_step import LN2, LOG2E, LastPass, added
+from attngen.codegen.backends.triton.saved import saving
 from attngen.codegen.backends.triton.scope import Scope
-from attngen.codegen.backends.triton.text import before, within
+from attngen.codegen.backends.triton.text import before, block, within
+from attngen.codegen.backends.triton.tile import Tile
 from attngen.codegen.backends.triton.visits import Order, Visit
+from attngen.codegen.derive.backward import with_coefficient
 from attngen.codegen.plan import BranchPlan
 from attngen.codegen.printers.triton_values import Axes, Layout, Value
-from attngen.ir.expr import Expr, const, op
-from attngen.ir.nodes import Affine, Concat
+from attngen.ir.expr import Expr
+from attngen.ir.nodes import Concat
 from attngen.templates import render
 
 Names = Iterator[str]
 """Prefixes of temporaries, each used once in a kernel."""
-LN2 = 0.6931471805599453
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +98,8 @@ class BranchEmitter:
     def _queries(self) -> list[str]:
         lines: list[str] = []
         for i, dot in enumerate(self.branch.keysets[0].dots):
-            field = self.scope.arguments.field(dot.q.tensor)
-            head = self.scope.head(dot.q, self.branch.keysets[0], lines, next(self.names))
-            base = f"{field}_data + b * {field}_stride0 + {head} * {field}_stride1 + {dot.q_start} * {field}_stride3"
-            size = f"{field}_stride3, {dot.width}, {room(dot.width)}"
-            lines.append(f"query_{i} = load_rows({base}, q, {field}_stride2, q_live, {size})")
+            load = self.scope.queries(dot, self.branch.keysets[0], lines, next(self.names))
+            lines.append(f"query_{i} = {load}")
         return lines
 
     def _count_visible(self) -> str:
@@ -171,18 +170,15 @@ class BranchEmitter:
         columns["dim"] = Value("dim", "int", Axes.KEY)
         known = self.scope.rows(branch.keysets[0]) | results(len(branch.passes)) | totals | columns
         printer = self.scope.printer(known, next(self.names), Layout(keys=str(room(branch.width))))
-        value = printer.full(printer.emit(self._with_coefficient(branch.last.finalize)).cast("float"), Axes.PAIR)
+        value = printer.full(
+            printer.emit(with_coefficient(plan, self.index, branch.last.finalize)).cast("float"), Axes.PAIR
+        )
         lines += [self.tiles[0].length, f"dim = tl.arange(0, {room(branch.width)})", *before(printer), *within(printer)]
         lines.append(f"result = {value}")
         if branch.drops_massless:
             lines.append("result = tl.where((mass == 0.0)[:, None], 0.0, result)")
-        return "\n".join([*lines, *self._store()])
-
-    def _with_coefficient(self, finalize: Expr) -> Expr:
-        combine = self.scope.plan.spec.combine
-        if not isinstance(combine, Affine) or combine.coefficients[self.index] == const(1.0):
-            return finalize
-        return op("mul", finalize, combine.coefficients[self.index])
+        saved = block("\n".join(saving(plan, self.index)))
+        return "\n".join([*lines, *self._store(), *(["if save != 0:", saved] if saved else [])])
 
     def _store(self) -> list[str]:
         plan, width = self.scope.plan, self.branch.width

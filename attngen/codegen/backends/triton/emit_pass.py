@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from attngen.codegen.backends.triton.emit_step import Tile, pair
+from attngen.codegen.backends.triton.emit_step import pair
 from attngen.codegen.backends.triton.scope import Scope
 from attngen.codegen.backends.triton.text import before, block, within
+from attngen.codegen.backends.triton.tile import Tile
 from attngen.codegen.derive.gradient import derivative
 from attngen.codegen.derive.passes import PassPlan
 from attngen.codegen.plan import BranchPlan

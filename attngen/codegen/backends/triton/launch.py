@@ -14,6 +14,7 @@ from attngen.codegen.calls.shapes import axes_of, tensor_fields
 from attngen.codegen.calls.tables import table_builders
 from attngen.codegen.plan import Plan
 from attngen.codegen.result import result_memory
+from attngen.codegen.saved import saved_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,11 +41,12 @@ def prepare(variants: Variants, config: TritonConfig, plan: Plan, call: Call) ->
     ]
     check = input_checks(plan, call, PAIRS)
     n_b, n_h, n_q = call.n_b, call.n_h, call.n_q
-    sizes = [n_b, n_h, n_q, _together(plan, call)]
-    sizes += [*tensor_fields(plan, arguments, call), *(strides[a] for a in axes_of(call))]
+    sizes = [n_b, n_h, n_q, together(plan, call)]
+    static = [*tensor_fields(plan, arguments, call), *(strides[a] for a in axes_of(call))]
     grid = (n_b * n_h * -(-n_q // config.block_m), 1, 1)
     # An empty tensor has no address.
     nothing = {t.dtype: t.new_zeros(1) for t in call.operands if t.numel() == 0}
+    columns = saved_columns(plan)
     return_lse, device, dtype = plan.problem.return_lse, like.device, like.dtype
 
     def launch(
@@ -60,17 +62,20 @@ def prepare(variants: Variants, config: TritonConfig, plan: Plan, call: Call) ->
         out = torch.empty_strided(shape, strides, dtype=dtype, device=device)
         lse = torch.empty((n_b, n_h, n_q), dtype=torch.float32, device=device) if return_lse else None
         held = [part for table in tables for part in table(inputs, scalars)]
+        rows = torch.empty((n_b, n_h, n_q, columns), dtype=torch.float32, device=device) if save else None
         results = [out] if lse is None else [out, lse]
+        # A pointer has to be there.
+        results.append(out if rows is None else rows)
         if grid[0]:
             # A row without keys may still look something up before it is dropped.
             read = [t if t.numel() else nothing[t.dtype] for t in (q, k, v, *inputs)]
-            variants.run(grid, [*read, *results, *held, *scalars, *sizes])
-        return out, lse, None
+            variants.run(grid, [*read, *results, *held, *scalars, *sizes, int(save), *static])
+        return out, lse, rows
 
     return launch
 
 
-def _together(plan: Plan, call: Call) -> int:
+def together(plan: Plan, call: Call) -> int:
     """How many heads are worked on at the same time."""
     k, v = call.operands[1], call.operands[2]
     bytes_of_a_head = (k.shape[-1] + v.shape[-1]) * k.element_size() * (k.numel() // max(1, k.shape[-1] * call.n_b))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from attngen.codegen.backends.triton.config import room
 from attngen.codegen.calls.arguments import Arguments
-from attngen.codegen.plan import KeySetPlan, Plan
+from attngen.codegen.plan import DotPlan, KeySetPlan, Plan
 from attngen.codegen.printers.triton import Printer
 from attngen.codegen.printers.triton_ops import join
 from attngen.codegen.printers.triton_values import Axes, Layout, Value, dtype_of
@@ -14,15 +15,24 @@ from attngen.ir.expr import Load
 from attngen.ir.nodes import Grid, Paged, View
 from attngen.ir.signs import Spans
 
-TILE = Layout()
+TILE, TURNED = Layout(), Layout(row_axis=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One kernel: its plan and its arguments."""
+    """One kernel: its plan and its arguments.
+
+    A program works on one tile of queries and loops over keys; with `by_keys` on one tile of keys, and loops over
+    queries: its tiles are keys x queries.
+    """
 
     plan: Plan
     arguments: Arguments
+    by_keys: bool = False
+
+    @property
+    def layout(self) -> Layout:
+        return TURNED if self.by_keys else TILE
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -53,17 +63,22 @@ class Scope:
         return space if isinstance(space, Paged) and main else None
 
     def task(self, keyset: KeySetPlan) -> dict[str, Value]:
-        """Symbols of a whole task."""
-        symbols = {name: Value(name, "int") for name in ("b", "h", "q_first", "q_last")} | self.sizes(keyset)
-        for i in range(len(self.dims)):
-            symbols |= {f"{end}[{i}]": Value(f"{end}_{i}", "int") for end in ("q_first", "q_last")}
+        """Symbols of a whole task. Those of its own tile are named after queries, whatever it holds (turned.py)."""
+        own = "k" if self.by_keys else "q"
+        symbols = {name: Value(name, "int") for name in ("b", "h")} | self.sizes(keyset)
+        if self.by_keys:
+            symbols |= {"n_q": Value("n_k", "int"), "n_k": Value("n_q", "int")}
+        for end in ("first", "last"):
+            symbols[f"q_{end}"] = Value(f"{own}_{end}", "int")
+            symbols |= {f"q_{end}[{i}]": Value(f"{own}_{end}_{i}", "int") for i in range(len(self.dims))}
         return symbols
 
     def rows(self, keyset: KeySetPlan) -> dict[str, Value]:
         """Symbols of the rows of a tile."""
         names = {"q": "q"} | {f"q[{i}]": f"q_{i}" for i in range(len(self.dims))}
         rows = {symbol: Value(name, "int", Axes.ROW) for symbol, name in names.items()}
-        return self.task(keyset) | rows | {"n_visible": Value("visible", "int", Axes.ROW)}
+        heads = {name: Value(name, "int") for name in ("b", "h")}
+        return self.sizes(keyset) | heads | rows | {"n_visible": Value("visible", "int", Axes.ROW)}
 
     def pairs(self, keyset: KeySetPlan) -> dict[str, Value]:
         """Symbols of a tile of rows and keys."""
@@ -73,22 +88,19 @@ class Scope:
         return self.rows(keyset) | keys | dots
 
     def printer(
-        self, symbols: Mapping[str, Value], prefix: str, layout: Layout = TILE, given: Spans | None = None
+        self, symbols: Mapping[str, Value], prefix: str, layout: Layout | None = None, given: Spans | None = None
     ) -> Printer:
         """A printer whose temporaries begin with `prefix`."""
-        return Printer(symbols, self._load, layout, prefix, given or {})
+        return Printer(symbols, self._load, layout or self.layout, prefix, given or {})
 
     def _load(self, node: Load, indices: tuple[Value, ...]) -> Value:
         field = self.arguments.field(node.tensor)
         if node.tensor in (*self.arguments.ints, *self.arguments.floats):
             return Value(f"({field} != 0)" if node.type == "bool" else field, node.type)
         shape, moves = join(indices)
-        terms = []
-        for n, index in enumerate(indices):
-            at = f"inside({index.typed(shape)}, {field}_size{n}) * {field}_stride{n}"
-            terms.append(TILE.spread(f"({at})", index.shape, shape))
+        at = self._offset(node, indices, [f"{field}_stride{n}" for n in range(len(indices))], shape, self.layout)
         function = "look_up" if shape is Axes.PAIR else "tl.load"
-        read = f"{function}({field}_data + {' + '.join(terms) or '0'})"
+        read = f"{function}({field}_data + {at})"
         return Value(
             f"({read} != 0)" if node.type == "bool" else f"{read}.to({dtype_of(node.type, shape)})",
             node.type,
@@ -96,12 +108,55 @@ class Scope:
             moves,
         )
 
+    def place(self, node: Load, printer: Printer) -> tuple[str, Axes]:
+        """Where the element of a load lies in a contiguous tensor of its sizes, and the shape of this int64."""
+        field = self.arguments.field(node.tensor)
+        indices = tuple(printer.emit(index).cast("int") for index in node.indices)
+        shape, _ = join(indices)
+        sizes = [f"{field}_size{n}" for n in range(len(indices))]
+        strides = [f"({' * '.join(sizes[n + 1 :]) or '1'})" for n in range(len(indices))]
+        return self._offset(node, indices, strides, shape, printer.layout), shape
+
+    def _offset(self, node: Load, indices: tuple[Value, ...], strides: list[str], shape: Axes, layout: Layout) -> str:
+        field = self.arguments.field(node.tensor)
+        terms = []
+        for n, index in enumerate(indices):
+            at = f"inside({index.typed(shape)}, {field}_size{n}) * {strides[n]}"
+            terms.append(layout.spread(f"({at})", index.shape, shape))
+        return " + ".join(terms) or "0"
+
+    def queries(self, dot: DotPlan, keyset: KeySetPlan, lines: list[str], prefix: str) -> str:
+        """The queries of a dot at the positions q; statements for where the head begins go to `lines`."""
+        field = self.arguments.field(dot.q.tensor)
+        head = self.head(dot.q, keyset, lines, f"{prefix}h")
+        start = f"b * {field}_stride0 + {head} * {field}_stride1 + {dot.q_start} * {field}_stride3"
+        lines.append(f"{prefix}at = {field}_data + {start}")
+        size = f"{field}_stride3, {dot.width}, {room(dot.width)}"
+        return f"load_rows({prefix}at, q, {field}_stride2, q_live, {size})"
+
     def coordinates(self, name: str, flat: str) -> list[str]:
         """Statements for the coordinates of positions on the grid, which are never negative."""
         lines, below = [], 1
         for i, size in reversed(list(enumerate(self.dims))):
             text = flat if below == 1 else f"{flat} // {below}"
             lines.append(f"{name}_{i} = {text} % {size}" if i else f"{name}_{i} = {text}")
+            below *= size
+        return lines
+
+    def corners(self) -> list[str]:
+        """Statements for the smallest and largest coordinates in the tile of a task, which may go over the edge of a
+        row of the grid."""
+        own = "k" if self.by_keys else "q"
+        lines: list[str] = []
+        below = 1
+        for i, size in reversed(list(enumerate(self.dims))):
+            first, last = f"{own}_first // {below}", f"{own}_last // {below}"
+            if i == 0:
+                lines += [f"{own}_first_0 = {first}", f"{own}_last_0 = {last}"]
+            else:
+                same = f"{own}_first // {below * size} == {own}_last // {below * size}"
+                lines.append(f"{own}_first_{i} = tl.where({same}, {first} % {size}, 0)")
+                lines.append(f"{own}_last_{i} = tl.where({same}, {last} % {size}, {size - 1})")
             below *= size
         return lines
 

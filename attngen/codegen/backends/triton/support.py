@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from attngen.codegen.backends.triton.abi import ELEMENT
 from attngen.codegen.backends.triton.module import interpreted
 from attngen.codegen.calls.support import common_refusal
+from attngen.codegen.lower.lowered import lowered
 from attngen.codegen.plan import Plan
 
 WIDEST = 256
@@ -31,4 +32,12 @@ def refusal(plan: Plan, device: str) -> str | None:
         for width in (branch.width, *(dot.width for keyset in branch.keysets for dot in keyset.dots)):
             if width > WIDEST:
                 return f"vectors of {width} channels are wider than the {WIDEST} that a Triton kernel holds"
+    return None
+
+
+def backward_refusal(plan: Plan) -> str | None:
+    """None, or the reason why the gradients have no kernel."""
+    for branch in lowered(plan).branches:
+        if any(one.sink is not None for one in branch.passes):
+            return "a sink in an earlier pass of a chain has no Triton backward yet"
     return None

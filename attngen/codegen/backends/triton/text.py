@@ -7,18 +7,18 @@ from textwrap import indent
 from attngen.codegen.printers.triton import Printer
 from attngen.codegen.printers.triton_values import Axes
 
-OUTSIDE = (Axes.NONE, Axes.ROW)
-INSIDE = (Axes.KEY, Axes.PAIR)
+PLACES = {0: ((Axes.NONE, Axes.ROW), (Axes.KEY, Axes.PAIR)), 1: ((Axes.NONE, Axes.KEY), (Axes.ROW, Axes.PAIR))}
+"""By the axis of a tile that holds the rows: what stands outside of the loop along the other axis, and what inside."""
 
 
 def before(*printers: Printer) -> list[str]:
-    """The statements that stand in front of a loop over keys."""
-    return [line for printer in printers for place in OUTSIDE for line in printer.lines[place]]
+    """The statements that stand in front of the loop."""
+    return [line for p in printers for place in PLACES[p.layout.row_axis][0] for line in p.lines[place]]
 
 
 def within(*printers: Printer) -> list[str]:
-    """The statements that stand in a loop over keys."""
-    return [line for printer in printers for place in INSIDE for line in printer.lines[place]]
+    """The statements that stand in the loop."""
+    return [line for p in printers for place in PLACES[p.layout.row_axis][1] for line in p.lines[place]]
 
 
 def block(text: str, depth: int = 1) -> str:

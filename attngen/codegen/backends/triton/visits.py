@@ -1,7 +1,7 @@
-"""The loops over the key tiles that a query tile visits.
+"""The loops over the key tiles that a query tile visits, or over the query tiles that a key tile visits.
 
-A step is the text of what happens at one tile of keys. It reads `start`, the first key of the tile; a masked step also
-`stop`, before which its keys end. Tiles that are visible throughout are visited after the others, without the mask.
+A step is the text of what happens at one tile. It reads `start`, the first key (or query) of the tile; a masked step
+also `stop`, before which they end. Tiles that are visible throughout are visited after the others, without the mask.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from attngen.codegen.analysis import Range, Ranges
+from attngen.codegen.analysis import Range, Ranges, turned_ranges
 from attngen.codegen.backends.triton.scope import Scope
 from attngen.codegen.backends.triton.text import block
 from attngen.codegen.plan import KeySetPlan
 from attngen.codegen.printers.triton import Printer
 from attngen.codegen.printers.triton_values import Axes
+from attngen.ir.nodes import Grid, Sequence
 
 Order = Literal["forward", "backward"]
 Step = Callable[[bool], str]
@@ -33,9 +34,19 @@ class Visit:
     prefix: str
     order: Order | None = None
 
+    @property
+    def block(self) -> str:
+        """The size of a tile that is visited."""
+        return "BLOCK_M" if self.scope.by_keys else "BLOCK_N"
+
+    @property
+    def count(self) -> str:
+        """How many keys (or queries) there are."""
+        return "n_q" if self.scope.by_keys else "n_k"
+
     def text(self, step: Step) -> str:
         """Statements that perform the step at every tile that is visited."""
-        ranges = self.keyset.ranges
+        ranges = ranges_of(self.scope, self.keyset)
         length = f"n_k = {self.scope.length(self.keyset)}"
         if ranges is None:
             return "\n".join([length, self._table(step)])
@@ -43,7 +54,8 @@ class Visit:
         if ranges.axes and self.order is None:
             return "\n".join([length, self._boxes(ranges, printer, step)])
         if ranges.axes:
-            return "\n".join([length, "first, last = n_k * 0, (n_k + BLOCK_N - 1) // BLOCK_N", self._in_order(step)])
+            every = f"first, last = {self.count} * 0, ({self.count} + {self.block} - 1) // {self.block}"
+            return "\n".join([length, every, self._in_order(step)])
         return "\n".join([length, self._flat(ranges, printer, step)])
 
     # --- closed form --------------------------------------------------------------------------------------------------
@@ -53,16 +65,16 @@ class Visit:
         inner = [_ends(printer, r) for r in ranges.inner]
         lines = [*printer.lines[Axes.NONE]]
         for i, (begin, end) in enumerate(outer):
-            lines.append(f"begin_{i}, end_{i} = tl.maximum({begin}, 0), tl.minimum({end}, n_k)")
+            lines.append(f"begin_{i}, end_{i} = tl.maximum({begin}, 0), tl.minimum({end}, {self.count})")
         lines += _sorted(len(outer))
         for j, (begin, end) in enumerate(inner):
-            lines.append(f"full_begin_{j}, full_end_{j} = tl.maximum({begin}, 0), tl.minimum({end}, n_k)")
+            lines.append(f"full_begin_{j}, full_end_{j} = tl.maximum({begin}, 0), tl.minimum({end}, {self.count})")
         parts = []
         for i in range(len(outer)):
-            after = f"tl.maximum(begin_{i} // BLOCK_N, last_{i - 1})" if i else "begin_0 // BLOCK_N"
+            after = f"tl.maximum(begin_{i} // {self.block}, last_{i - 1})" if i else f"begin_0 // {self.block}"
             part = [
                 f"first_{i} = {after}",
-                f"last_{i} = tl.maximum((end_{i} + BLOCK_N - 1) // BLOCK_N, first_{i})",
+                f"last_{i} = tl.maximum((end_{i} + {self.block} - 1) // {self.block}, first_{i})",
                 f"last_{i} = tl.where(begin_{i} < end_{i}, last_{i}, first_{i})",
                 f"first, last = first_{i}, last_{i}",
             ]
@@ -77,16 +89,17 @@ class Visit:
     def _split(self, inner: int, step: Step) -> str:
         """Tiles first .. last - 1: those that need the mask, then the longest run of others."""
         lines = ["full, whole = first, first"]
-        lines += [f"full, whole = wider(first, last, full, whole, full_begin_{j}, full_end_{j})" for j in range(inner)]
+        for j in range(inner):
+            lines.append(f"full, whole = wider(first, last, full, whole, full_begin_{j}, full_end_{j}, {self.block})")
         if inner == 0:
             return self._in_order(step)
         lines += [
             "for i in range(first.to(tl.int32), (last - (whole - full)).to(tl.int32)):",
-            "    start = tl.where(i < full, i, i + (whole - full)).to(tl.int32) * BLOCK_N",
-            "    stop = n_k",
+            f"    start = tl.where(i < full, i, i + (whole - full)).to(tl.int32) * {self.block}",
+            f"    stop = {self.count}",
             block(step(True)),
             "for i in range(full.to(tl.int32), whole.to(tl.int32)):",
-            "    start = i * BLOCK_N",
+            f"    start = i * {self.block}",
             block(step(False)),
         ]
         return "\n".join(lines)
@@ -95,8 +108,8 @@ class Visit:
         at = "last - 1 - (i - first)" if self.order == "backward" else "i"
         lines = [
             "for i in range(first.to(tl.int32), last.to(tl.int32)):",
-            f"    start = tl.cast({at}, tl.int32) * BLOCK_N",
-            "    stop = n_k",
+            f"    start = tl.cast({at}, tl.int32) * {self.block}",
+            f"    stop = {self.count}",
             block(step(True)),
         ]
         return "\n".join(lines)
@@ -115,7 +128,7 @@ class Visit:
         for chosen in product(*(range(len(axis.outer)) for axis in ranges.axes)):
             low = [f"low_{i}_{j}" for i, j in enumerate(chosen)]
             high = [f"high_{i}_{j}" for i, j in enumerate(chosen)]
-            across = f"(({high[-1]} - {low[-1]} + BLOCK_N - 1) // BLOCK_N)"
+            across = f"(({high[-1]} - {low[-1]} + {self.block} - 1) // {self.block})"
             count = " * ".join([*(f"({h} - {n})" for n, h in zip(low[:-1], high[:-1], strict=True)), across])
             body = ["row = i // across"]
             flat = "0"
@@ -124,7 +137,7 @@ class Visit:
             for k in range(len(dims) - 1):
                 flat = f"({flat} + at_{k}) * {dims[k + 1]}"
             body += [
-                f"start = ({flat} + {low[-1]} + i % across * BLOCK_N).to(tl.int32)",
+                f"start = ({flat} + {low[-1]} + i % across * {self.block}).to(tl.int32)",
                 f"stop = {flat} + {high[-1]}",
                 step(True),
             ]
@@ -134,29 +147,42 @@ class Visit:
     # --- tables -------------------------------------------------------------------------------------------------------
 
     def _table(self, step: Step) -> str:
-        name = table_name(*self.place)
+        name = table_name(*self.place, self.scope.by_keys)
         entry = f"tl.load({name}_index + {{}})"
-        lines = [
-            f"row = tl.load({name}_pattern + b * n_h + h).to(tl.int64) * tiles + tile",
-            *(f"{end} = tl.load({name}_{end} + row)" for end in ("first", "middle", "last")),
-        ]
+        pattern = f"tl.load({name}_pattern + b * n_h + h).to(tl.int64)"
+        if self.scope.by_keys:
+            # The grid is that of the key set with the most keys.
+            lines = [f"row = {pattern} * {name}_rows + tile"]
+            within = f", mask=tile < {name}_rows, other=0"
+        else:
+            lines, within = [f"row = {pattern} * tiles + tile"], ""
+        lines += [f"{end} = tl.load({name}_{end} + row{within})" for end in ("first", "middle", "last")]
         if self.order is not None:
             at = "last - 1 - (i - first)" if self.order == "backward" else "i"
-            lines += ["for i in range(first, last):", f"    start = {entry.format(at)} * BLOCK_N", "    stop = n_k"]
+            lines += ["for i in range(first, last):", f"    start = {entry.format(at)} * {self.block}"]
+            lines.append(f"    stop = {self.count}")
             return "\n".join([*lines, block(step(True))])
         for begin, end, masked in (("first", "middle", True), ("middle", "last", False)):
             lines += [
                 f"for i in range({begin}, {end}):",
-                f"    start = {entry.format('i')} * BLOCK_N",
-                "    stop = n_k",
+                f"    start = {entry.format('i')} * {self.block}",
+                f"    stop = {self.count}",
             ]
             lines.append(block(step(masked)))
         return "\n".join(lines)
 
 
-def table_name(branch: int, keyset: int) -> str:
+def ranges_of(scope: Scope, keyset: KeySetPlan) -> Ranges | None:
+    """The closed form of what a tile visits; None: a block table says it."""
+    if not scope.by_keys:
+        return keyset.ranges
+    space = scope.plan.spec.space
+    return turned_ranges(keyset.mask, space if isinstance(space, Grid) else Sequence())
+
+
+def table_name(branch: int, keyset: int, by_keys: bool = False) -> str:
     """How the arguments of a block table begin."""
-    return f"table_{branch}_{keyset}"
+    return f"{'turned' if by_keys else 'table'}_{branch}_{keyset}"
 
 
 TABLE_FIELDS = ("first", "middle", "last", "index", "pattern")

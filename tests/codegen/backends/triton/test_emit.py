@@ -68,6 +68,5 @@ def test_channels_are_padded_inside() -> None:
 
 def test_prefixes_differ() -> None:
     made = [name for name, _ in zip(prefixes(), range(1000), strict=False)]
-    assert made[:2] == ["a_", "b_"]
-    assert made[26:28] == ["aa_", "ab_"]
+    assert made[:2] == ["t0_", "t1_"]
     assert len(set(made)) == 1000
