@@ -15,9 +15,27 @@ Spec = attngen.Spec
 IDS, SLOPES = torch.arange(37) // 7, torch.tensor([0.5, 0.25, 0.125, 1.0])
 
 
+def _learned(*shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(len(shape) + sum(shape))
+    return torch.randn(shape, generator=generator).requires_grad_()
+
+
+LEARNED = {
+    "slopes": _learned(2),
+    "sink": _learned(2),
+    "of queries": _learned(2, 37),
+    "of keys": _learned(37),
+    "by distance": _learned(2, 73),
+    "of pairs": _learned(37, 37),
+    "of channels": _learned(2, 37, 24),
+    "of buckets": _learned(2, 8),
+}
+
+
 @dataclass(frozen=True)
 class Case:
-    """A spec and the sizes of q, k and v. `kernel`: options of `attngen.compile`."""
+    """A spec and the sizes of q, k and v. `kernel`: options of `attngen.compile`; `learned`: captured tensors whose
+    gradients are compared beside those of q, k and v, or None where gradients are not."""
 
     spec: Callable[[], attngen.Spec]
     b: int = 1
@@ -30,6 +48,7 @@ class Case:
     dtype: torch.dtype = torch.float32
     lse: bool = False
     kernel: dict[str, Any] = field(default_factory=dict)
+    learned: tuple[torch.Tensor, ...] | None = ()
 
 
 def _normalizer(name: str, *arguments: Any) -> Callable[[], attngen.Spec]:
@@ -96,9 +115,32 @@ CASES: dict[str, Case] = {
     "dropout": Case(lambda: Spec(mask=masks.causal(), weight=weights.dropout(0.3, seed=4)), lse=True),
     "dual triangle": Case(attngen.mechanisms.dual_triangle),
     "dual triangle, bf16": Case(attngen.mechanisms.dual_triangle, dtype=torch.bfloat16),
+    # Learned tensors, by what their indices depend on.
+    "learned slopes": Case(lambda: Spec(mask=masks.causal(), score=_slopes), b=2, learned=(LEARNED["slopes"],)),
+    "learned sink": Case(
+        lambda: Spec(mask=masks.causal("bottom_right"), normalizer=normalizers.softmax(LEARNED["sink"])),
+        n_q=40,
+        n_k=30,
+        lse=True,
+        learned=(LEARNED["sink"],),
+    ),
+    "learned biases": Case(
+        lambda: Spec(mask=masks.sliding_window(20), score=_biases),
+        b=2,
+        lse=True,
+        learned=(LEARNED["of queries"], LEARNED["of keys"]),
+    ),
+    "learned distances": Case(
+        lambda: Spec(mask=masks.causal(), score=scores.relative_bias(LEARNED["by distance"])),
+        b=2,
+        learned=(LEARNED["by distance"],),
+    ),
+    "learned pairs": Case(lambda: Spec(score=_pairs), b=2, dtype=torch.bfloat16, learned=(LEARNED["of pairs"],)),
+    "learned buckets, two heads": Case(lambda: Spec(score=_buckets), h=2, hk=1, learned=(LEARNED["of buckets"],)),
+    "learned weight": Case(lambda: Spec(weight=_weight), learned=(LEARNED["of keys"],)),
     # Numbers that are large, or not.
-    "huge scores": Case(lambda: Spec(mask=masks.causal(), scale=1e4), lse=True),
-    "scores near the largest number": Case(lambda: Spec(scale=1e36)),
+    "huge scores": Case(lambda: Spec(mask=masks.causal(), scale=1e4), lse=True, learned=None),
+    "scores near the largest number": Case(lambda: Spec(scale=1e36), learned=None),
     "a scale of 0": Case(lambda: Spec(mask=masks.causal(), scale=0.0), lse=True),
     "a scale of 0 and a sink": Case(lambda: Spec(normalizer=normalizers.softmax(0.5), scale=0.0), lse=True),
 }
@@ -111,3 +153,23 @@ def _pair_bias(score: Any, h: Any, q: Any, kv: Any) -> Any:
 
 def _absent(score: Any, q: Any, kv: Any) -> Any:
     return torch.where((q + kv) % 3 == 0, float("-inf"), score)
+
+
+def _slopes(score: Any, h: Any, q: Any, kv: Any) -> Any:
+    return score + LEARNED["slopes"][h] * (kv - q)
+
+
+def _biases(score: Any, h: Any, q: Any, kv: Any) -> Any:
+    return score + LEARNED["of queries"][h, q] + torch.tanh(LEARNED["of keys"][kv])
+
+
+def _pairs(score: Any, q: Any, kv: Any) -> Any:
+    return score * LEARNED["of pairs"][q, kv]
+
+
+def _buckets(score: Any, h: Any, q: Any, kv: Any) -> Any:
+    return score + LEARNED["of buckets"][h, torch.clamp(torch.abs(q - kv), max=7)]
+
+
+def _weight(kv: Any) -> Any:
+    return LEARNED["of keys"][kv]

@@ -1,6 +1,6 @@
 """Runs cases under Triton's interpreter, which has to be chosen before Triton is imported: its own process.
 
-Arguments: names of cases. One line of JSON for each: its name, and the relative errors against float64, or a message.
+For every name of a case that comes in, a line of JSON goes out: relative errors against float64, or a message.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ import json
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import Tensor
 
 import attngen
 from tests.codegen.backends.triton.cases import CASES, Case
@@ -20,7 +23,7 @@ from tests.end_to_end.oracle import error
 def run(case: Case) -> dict[str, object]:
     generator = torch.Generator().manual_seed(0)
 
-    def random(*shape: int) -> torch.Tensor:
+    def random(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).to(case.dtype)
 
     shapes = [
@@ -35,8 +38,9 @@ def run(case: Case) -> dict[str, object]:
     if case.kernel.get("layout") == "bnhd":
         q, k, v = (t.transpose(1, 2).contiguous() for t in (q, k, v))
     kernel = attngen.compile(case.spec(), backend="triton", **case.kernel)
-    out = kernel(q, k, v, return_lse=case.lse)
-    exact = kernel.reference(q, k, v, return_lse=case.lse)
+    with torch.no_grad():
+        out = kernel(q, k, v, return_lse=case.lse)
+        exact = kernel.reference(q, k, v, return_lse=case.lse)
     found: dict[str, object] = {}
     if case.lse:
         (out, lse), (exact, exact_lse) = out, exact
@@ -44,12 +48,31 @@ def run(case: Case) -> dict[str, object]:
         finite = exact_lse.isfinite()
         gap = (lse.double() - exact_lse)[finite].abs() / (1 + exact_lse[finite].abs())
         found["lse"] = float(gap.max()) if same and gap.numel() else 0.0 if same else float("inf")
-    return found | {"out": error(out, exact), "dtype": str(out.dtype), "finite": bool(out.isfinite().all())}
+    found |= {"out": error(out, exact), "dtype": str(out.dtype), "finite": bool(out.isfinite().all())}
+    if case.learned is not None:
+        ours, theirs = (gradients(f, case, q, k, v) for f in (kernel, kernel.reference))
+        found["gradients"] = [error(a, b) for a, b in zip(ours, theirs, strict=True)]
+        found["shapes"] = all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(ours, theirs, strict=True))
+        again = gradients(kernel, case, q, k, v)
+        found["same again"] = all(torch.equal(a, b) for a, b in zip(ours, again, strict=True))
+    return found
 
 
-def main(names: list[str]) -> None:
+def gradients(call: Callable[..., Any], case: Case, *qkv: Tensor) -> list[Tensor]:
+    """By q, k, v and what is learned, for random cotangents of the result and of the log-sum-exp."""
+    leaves = [t.detach().requires_grad_() for t in qkv]
+    results = call(*leaves, return_lse=case.lse)
+    results = list(results) if case.lse else [results]
+    generator = torch.Generator().manual_seed(7)
+    given = [torch.randn(t.shape, generator=generator).to(case.dtype).to(t.dtype) for t in results]
+    given = [torch.where(t.isneginf(), 0.0, g) for t, g in zip(results, given, strict=True)]
+    return list(torch.autograd.grad(results, [*leaves, *(case.learned or ())], given))
+
+
+def main() -> None:
     warnings.simplefilter("error")
-    for name in names:
+    for line in sys.stdin:
+        name = line.strip()
         try:
             found = run(CASES[name])
         except Exception:
@@ -57,4 +80,4 @@ def main(names: list[str]) -> None:
         print(json.dumps({"name": name, **found}), flush=True)
 
 
-main(sys.argv[1:])
+main()
