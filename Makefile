@@ -16,7 +16,7 @@ export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup compiler demo test pytest lint format bench bench-backward wheel clean distclean
+.PHONY: help setup compiler demo test pytest lint format bench bench-backward gpu wheel clean distclean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,16 @@ bench: setup compiler  ## the CPU table of the forward, next to PyTorch, on a qu
 
 bench-backward: setup compiler  ## the CPU table of forward + backward: variants, memory and overhead as well
 	$(BIN)/python -m benchmarks.cpu --backward
+
+# Sets up nothing: the package need not be installed, and python3 is that of a machine with a GPU, torch and triton, and
+# perhaps no network (make gpu PYTHON=... names another). Each command ends within nine minutes; the next run goes on
+# where it stopped. GPU_ARGS are options of all three, such as --retry.
+gpu: PYTHON = python3
+gpu: GPU_ARGS ?=
+gpu:  ## on a machine with a GPU: oracle tests, every config, the H200 table (benchmarks/results/<device>)
+	PYTHONPATH=. $(PYTHON) -m benchmarks.gpu check --sanitize $(GPU_ARGS)
+	PYTHONPATH=. $(PYTHON) -m benchmarks.gpu tune $(GPU_ARGS)
+	PYTHONPATH=. $(PYTHON) -m benchmarks.gpu table $(GPU_ARGS)
 
 wheel: setup  ## build dist/attngen-*.whl
 	$(BIN)/python -m build --wheel --no-isolation

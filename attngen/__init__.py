@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attngen import masks, mechanisms, normalizers, scores, weights
+    from attngen.aot import build_bundle, load_bundle
     from attngen.api import attention, compile
     from attngen.errors import AttngenError
     from attngen.frontend import static
@@ -27,6 +28,8 @@ HOMES = {
     "compile": "attngen.api",
     "attention": "attngen.api",
     "static": "attngen.frontend",
+    "build_bundle": "attngen.aot",
+    "load_bundle": "attngen.aot",
     "AttngenError": "attngen.errors",
 }
 LIBRARIES = ("masks", "mechanisms", "normalizers", "scores", "weights")
@@ -43,6 +46,8 @@ __all__ = [  # noqa: RUF022  (the order in which a reader meets them)
     "normalizers",
     "weights",
     "mechanisms",
+    "build_bundle",
+    "load_bundle",
     "AttngenError",
 ]
 

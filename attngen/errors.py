@@ -84,3 +84,8 @@ class BuildError(AttngenError):
 
 class CacheError(AttngenError):
     """The cache directory cannot be used at all. A damaged entry is never an error: it is rebuilt."""
+
+
+class BundleError(AttngenError):
+    """A bundle of kernels built ahead of time cannot be used: damaged, of another format or version, or without what
+    the call needs on its device; the message says what it was built for."""

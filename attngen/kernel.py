@@ -71,7 +71,7 @@ class Kernel:
         name.
         """
         if layout is not None and layout != self.layout:
-            return Kernel(self.spec, layout=layout, backend=self.backend)(q, k, v, return_lse=return_lse, **inputs)
+            return self.in_layout(layout)(q, k, v, return_lse=return_lse, **inputs)
         if self._guarded:
             self.spec.bindings.check()
         tensors, ints, floats = self._values(inputs)
@@ -86,6 +86,10 @@ class Kernel:
             return attention(given, numbers, return_lse, transform is not None)
         operator = FORWARD_LSE if return_lse else FORWARD
         return operator(q, k, v, tensors, ints, floats, self._text, self._options)
+
+    def in_layout(self, layout: Layout) -> Kernel:
+        """The same kernel for tensors in another layout."""
+        return Kernel(self.spec, layout=layout, backend=self.backend)
 
     def _values(self, given: dict[str, Any]) -> tuple[list[Tensor], list[int], list[float]]:
         """The inputs of this call: captured ones read anew, the others from the keyword arguments."""

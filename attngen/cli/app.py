@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from attngen.cli.commands import cache, doctor, explain, list_, show, verify
+from attngen.cli.commands import aot, cache, doctor, explain, list_, show, verify
 from attngen.cli.logs import logged
 from attngen.errors import AttngenError
 
@@ -42,6 +42,7 @@ app.command("list")(list_.list_)
 app.command("show")(show.show)
 app.command("explain")(explain.explain)
 app.command("verify")(verify.verify)
+app.command("aot")(aot.aot)
 app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)
 

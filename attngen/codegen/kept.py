@@ -1,12 +1,15 @@
 """Results that are made again only where the values that they come from have changed.
 
-Values are compared, not identities: a tensor may be changed in place.
+Values are compared, not identities: a tensor may be changed in place. On other devices than the CPU that would wait for
+the device at every call, so there a tensor that is still the same, at the same version, is taken at its word: torch
+counts what is written to it in place, unless that goes through `.data` or a pointer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
+from weakref import ref
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,21 +33,38 @@ class Kept(Generic[R]):
         self._make = make
         self._tensors = [(place, place in constant) for place in tensors]
         self._numbers = tuple(numbers)
-        self._last: tuple[list[Tensor], tuple[float, ...], R] | None = None
+        self._last: tuple[list[_Seen], tuple[float, ...], R] | None = None
 
     def __call__(self, inputs: Sequence[Tensor], scalars: Sequence[float] = ()) -> R:
-        """The result for these values. Its tensors are copies of them."""
+        """The result for these values, made from copies of them on the CPU."""
         numbers = tuple(scalars[place] for place in self._numbers)
         last = self._last  # replaced in one step: other threads may be at it
         if last is None or last[1] != numbers or not self._same(inputs, last[0]):
-            copies = [inputs[place] if fixed else inputs[place].detach().clone() for place, fixed in self._tensors]
-            last = self._last = (copies, numbers, self._make(copies, numbers))
+            seen = [_Seen(inputs[place], fixed) for place, fixed in self._tensors]
+            last = self._last = (seen, numbers, self._make([each.copy.cpu() for each in seen], numbers))
         return last[2]
 
-    def _same(self, inputs: Sequence[Tensor], copies: list[Tensor]) -> bool:
+    def _same(self, inputs: Sequence[Tensor], seen: list[_Seen]) -> bool:
+        return all(each.still(inputs[place], fixed) for (place, fixed), each in zip(self._tensors, seen, strict=True))
+
+
+class _Seen:
+    """A tensor as it was at a call."""
+
+    def __init__(self, tensor: Tensor, fixed: bool) -> None:
+        self.copy = tensor if fixed else tensor.detach().clone()
+        self._tensor, self._version = ref(tensor), _version(tensor)
+
+    def still(self, tensor: Tensor, fixed: bool) -> bool:
         import torch
 
-        return all(
-            inputs[place] is copy or (not fixed and torch.equal(inputs[place], copy))
-            for (place, fixed), copy in zip(self._tensors, copies, strict=True)
-        )
+        if tensor is self.copy:
+            return True
+        if not fixed and self._version is not None and self._tensor() is tensor and _version(tensor) == self._version:
+            return True
+        return not fixed and torch.equal(tensor, self.copy)
+
+
+def _version(tensor: Tensor) -> int | None:
+    """How often a tensor of a device was written to; None where values are compared."""
+    return None if tensor.device.type == "cpu" or tensor.is_inference() else tensor._version

@@ -38,6 +38,12 @@ WRITTEN: dict[tuple[str, str], Spec] = {}
 """Specs of this process by text and place: they know the user's lines, which the text does not carry."""
 
 
+LOADED: dict[tuple[str, str], Engine] = {}
+"""Engines that run kernels of bundles, by the text and the options that stand for them."""
+BUNDLE = "bundle-"
+"""How the place of such a spec begins."""
+
+
 def remember(spec: Spec, text: str) -> str:
     """Keeps the spec for `engine`; gives the name of its place, a hash of the lines that it was written in."""
     lines = [(n.source.file, n.source.line, n.source.column) for n in postorder(*expressions(spec)) if n.source]
@@ -51,6 +57,11 @@ def engine(text: str, options: str) -> Engine:
     """The engine of a spec in text form; `options` is `layout:backend:place:isa`, where all but the first may
     be empty."""
     layout, backend, place, _ = options.split(":")
+    if place.startswith(BUNDLE):
+        # A program that torch saved may come without its bundle. Compiling instead is what bundles are to avoid.
+        if (text, options) not in LOADED:
+            raise InputError("this program runs a kernel of a bundle; call attngen.load_bundle(directory) before")
+        return LOADED[text, options]
     spec = WRITTEN.get((text, place))
     if spec is None:
         from attngen.ir.parse import parse

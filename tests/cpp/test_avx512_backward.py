@@ -13,7 +13,7 @@ from attngen.codegen.backends.cpu.backend import BACKWARD
 from attngen.codegen.backends.cpu.config import default_backward
 from attngen.codegen.backends.cpu.emit_backward import emit_backward
 from attngen.codegen.backends.cpu.launch_backward import prepare_backward
-from tests.cpp.test_avx512 import SETS, SPECS, emulated
+from tests.cpp.test_avx512 import SETS, SPECS, emulate, emulated
 from tests.end_to_end.oracle import BOUND, error, operands
 
 pytestmark = [pytest.mark.cxx, pytest.mark.isa("avx2")]
@@ -23,6 +23,7 @@ PAIRS += [("causal", "avx512-fp16"), ("program", "avx512_bf16"), ("vsum", "avx51
 
 @pytest.mark.parametrize(("name", "isa"), PAIRS)
 def test_the_emulated_backward_agrees_with_the_reference(name: str, isa: str, tmp_path: Path) -> None:
+    emulate(name, isa)
     dtype = SETS[isa]
     kernel = attngen.compile(SPECS[name]())
     q, k, v = operands(n_q=130, n_k=201, d=24, dv=20, dtype=dtype)

@@ -27,6 +27,7 @@ class PackedInputs:
         self.names = (space.q_offsets, space.k_offsets)
         self.places = tuple(names.index(name) for name in self.names)
         self.totals = (call.n_q, call.n_k)
+        self.device = call.operands[0].device
         given = [call.operands[3 + place].shape[0] for place in self.places]
         if given[0] != given[1]:
             raise InputError(f"{space.k_offsets}: got {given[1]} entries, {space.q_offsets} has {given[0]}")
@@ -42,7 +43,7 @@ class PackedInputs:
         import torch
 
         entries = self.division.most_entries(self.sequences, self.totals[0])
-        return tuple(torch.empty(n, dtype=torch.int32) for n in (*[self.totals[0]] * 5, 1, entries))
+        return tuple(torch.empty(n, dtype=torch.int32, device=self.device) for n in (*[self.totals[0]] * 5, 1, entries))
 
     def _made(self, offsets: Sequence[Tensor], _: Sequence[float]) -> tuple[Tensor, ...]:
         import torch
@@ -58,7 +59,7 @@ class PackedInputs:
         table = torch.from_numpy(self.division.table(*(at.long().numpy() for at in offsets)))
         units[: len(table)] = table
         count = torch.tensor([self.sequences], dtype=torch.int32)
-        return (*(t.repeat_interleave(lengths) for t in each), count, units)
+        return tuple(t.to(self.device) for t in (*(t.repeat_interleave(lengths) for t in each), count, units))
 
 
 def _shown(numbers: list[Any]) -> str:

@@ -59,11 +59,13 @@ def build_ahead(
     target: str,
     num_warps: int,
     num_stages: int,
+    line_info: bool = True,
 ) -> Binary:
     """Build the kernel `entry` of the file `path` for `target`, such as sm_90, in this process; no device is needed.
 
     `signature` has Triton's type of each argument (`*bf16`, `i32`), `constants` the value of each constexpr, and
-    `divisible` the arguments that are multiples of 16. Raises `BuildError` with the line that Triton refuses, and
+    `divisible` the arguments that are multiples of 16. With `line_info` the machine code names the lines and the place
+    of the source; without, equal sources give equal bytes. Raises `BuildError` with the line that Triton refuses, and
     `InputError` for arguments that do not fit the kernel. Nothing is left in Triton's cache. Triton's settings are
     changed for the time of the build, so one thread builds at a time; `build_apart` knows no such limit.
     """
@@ -76,12 +78,14 @@ def build_ahead(
     options = {"num_warps": num_warps, "num_stages": num_stages}
     log = io.StringIO()
     with tempfile.TemporaryDirectory(prefix="attngen-triton-") as scratch, contextlib.ExitStack() as scopes:
-        for part in (knobs.cache, knobs.nvidia):
+        for part in (knobs.cache, knobs.nvidia, knobs.compilation):
             scopes.enter_context(part.scope())
         scopes.enter_context(contextlib.redirect_stdout(log))
         # A cached kernel would come without the words of the assembler.
         knobs.cache.dir = scratch
         knobs.nvidia.dump_ptxas_log = True
+        if not line_info:
+            knobs.compilation.disable_line_info = True
         try:
             built = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
         except Exception as error:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from attngen.codegen.plan import Plan
+from attngen.ir.expr import const
 
 
 @dataclass(frozen=True, slots=True)
 class TritonConfig:
     """Queries and keys of a tile, warps of a block, stages of the software pipeline, and how fp32 products are taken.
 
-    `precision` is `tl.dot`'s input_precision: "ieee", "tf32x3" or "tf32"; it says nothing to 16-bit types.
-    `lookups`: how single elements of tensors are read for each pair, by an instruction of NVIDIA's or by Triton's load.
+    `precision` is `tl.dot`'s input_precision: "ieee", "tf32x3" or "tf32"; it says nothing to 16-bit types. `loops`:
+    tiles that need the mask and then the others, without it, or all of them in one loop. `lookups`: how single elements
+    of tensors are read for each pair, by an instruction of NVIDIA's or by Triton's load.
     """
 
     block_m: int
@@ -22,6 +24,7 @@ class TritonConfig:
     num_stages: int
     precision: str
     lookups: Literal["inline", "load"] = "inline"
+    loops: Literal["split", "one"] = "split"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -29,7 +32,8 @@ class TritonConfig:
         return self.block_m, self.block_n
 
     def __str__(self) -> str:
-        return f"m{self.block_m} n{self.block_n} w{self.num_warps} s{self.num_stages} {self.precision} {self.lookups}"
+        tile = f"m{self.block_m} n{self.block_n} w{self.num_warps} s{self.num_stages}"
+        return f"{tile} {self.precision} {self.lookups} {self.loops}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,9 @@ def room(width: int) -> int:
 
 def default(plan: Plan, major: int = 9) -> TritonConfig:
     """The first guess for devices of a compute capability: what the static lint accepts there."""
-    keysets = [keyset for branch in plan.branches for keyset in branch.keysets]
-    widest = max(room(w) for b in plan.branches for w in (b.width, *(d.width for k in b.keysets for d in k.dots)))
     # What a table says has to be there before the keys that it speaks of.
-    tables = any(keyset.ranges is None for keyset in keysets)
-    stages = 3 if tables else 2
+    stages = 3 if _reads_tables(plan) else 2
+    widest = _widest(plan)
     if plan.problem.dtype == "fp32":
         return TritonConfig(64 if major >= 9 and widest <= 64 else 32, 32, 8, stages, "tf32x3")
     if widest > 128 or any(branch.scan for branch in plan.branches):
@@ -65,15 +67,39 @@ def default(plan: Plan, major: int = 9) -> TritonConfig:
     if major == 9:
         return TritonConfig(128, 64, 8, stages, "tf32x3")
     # Elsewhere products take more of the registers.
-    boxes = any(keyset.ranges and keyset.ranges.axes for keyset in keysets)
-    if tables or boxes or any(branch.passes for branch in plan.branches):
+    if _reads_tables(plan) or _visits_boxes(plan) or any(branch.passes for branch in plan.branches):
         return TritonConfig(64, 32, 8, stages, "tf32x3")
     return TritonConfig(128, 32 if major >= 10 or widest > 64 else 64, 8, stages, "tf32x3")
 
 
 def default_backward(plan: Plan, major: int = 9) -> GradientConfig:
     """The same for a backward."""
-    widest = max(room(w) for b in plan.branches for w in (b.width, *(d.width for k in b.keysets for d in k.dots)))
-    if plan.problem.dtype == "fp32" or widest > 128:
-        return GradientConfig(TritonConfig(32, 32, 4, 1, "tf32x3"), TritonConfig(32, 32, 4, 1, "tf32x3"))
-    return GradientConfig(TritonConfig(64, 64, 4, 2, "tf32x3"), TritonConfig(64, 64, 4, 2, "tf32x3"))
+    stages = 3 if _reads_tables(plan) else 2
+    widest, scans = _widest(plan), any(branch.scan for branch in plan.branches)
+    if plan.problem.dtype == "fp32" or widest > 128 or scans:
+        tile = TritonConfig(32 if scans else 64, 32, 4 if scans else 8, stages, "tf32x3")
+        return GradientConfig(tile, replace(tile, block_m=16 if widest > 64 else 32, loops="one"))
+    # A key tile holds two accumulators; and every number of a query takes a register for each of its columns.
+    boxes = _visits_boxes(plan)
+    busy = any(branch.weight is not None or branch.passes for branch in plan.branches) or boxes
+    if widest > 64 or major != 9:
+        busy = busy or any(not b.exponential or k.alpha == const(1.0) for b in plan.branches for k in b.keysets)
+    rows = 64 if major == 9 and widest <= 64 else 32
+    columns = 128 if widest <= 64 or (major == 9 and not boxes) else 64
+    keys = TritonConfig(rows // 2 if busy else rows, columns, 8, stages, "tf32x3")
+    long = major != 9 and widest > 64 and any(branch.passes for branch in plan.branches)
+    queries = TritonConfig(128 if major == 9 else 64, 32 if long else 64, 8, stages, "tf32x3")
+    return GradientConfig(queries, replace(keys, loops="one"))
+
+
+def _reads_tables(plan: Plan) -> bool:
+    return any(keyset.ranges is None for branch in plan.branches for keyset in branch.keysets)
+
+
+def _visits_boxes(plan: Plan) -> bool:
+    return any(keyset.ranges and keyset.ranges.axes for branch in plan.branches for keyset in branch.keysets)
+
+
+def _widest(plan: Plan) -> int:
+    """Channels of the widest tile."""
+    return max(room(w) for b in plan.branches for w in (b.width, *(d.width for k in b.keysets for d in k.dots)))

@@ -167,6 +167,6 @@ def _group(plan: Plan, operands: Mapping[str, Tensor], call: Call) -> int:
     heads = axes_of(call)[1]
     read = [part.view for part in parts_of(plan) if part.role != "query"]
     counts = {operands[view.tensor].shape[heads] for view in read}
-    owners = max(counts)
+    owners = max(1, *counts)
     even = call.n_h % owners == 0 and all(owners % count == 0 for count in counts)
     return call.n_h // owners if even and all(view.head is None for view in read) else 1

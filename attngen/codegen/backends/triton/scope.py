@@ -23,12 +23,13 @@ class Scope:
     """One kernel: its plan and its arguments.
 
     A program works on one tile of queries and loops over keys; with `by_keys` on one tile of keys, and loops over
-    queries: its tiles are keys x queries.
+    queries: its tiles are keys x queries. `one_loop`: tiles that need no mask have no loop of their own.
     """
 
     plan: Plan
     arguments: Arguments
     by_keys: bool = False
+    one_loop: bool = False
 
     @property
     def layout(self) -> Layout:

@@ -12,10 +12,8 @@ from typing import Any
 from attngen.codegen.backends.triton import module
 from attngen.codegen.backends.triton.abi import Parameters
 from attngen.codegen.backends.triton.ahead import ast_source
+from attngen.codegen.backends.triton.alignment import Alignment
 from attngen.codegen.backends.triton.config import TritonConfig
-
-ALIGNMENT = 16
-"""Bytes of a pointer, and multiples of strides, that vector loads want."""
 
 
 class Variants:
@@ -25,9 +23,9 @@ class Variants:
         self._parameters, self._config = parameters, config
         self._function = getattr(module.load(path), entry)
         self._built: dict[tuple[Any, bool], Any] = {}
-        names = list(parameters.signature)
-        kinds = (parameters.channels, parameters.strides, parameters.pointers)
-        self._channels, self._strides, self._pointers = ([names.index(n) for n in kind] for kind in kinds)
+        self._aligned = Alignment(
+            list(parameters.signature), parameters.channels, parameters.strides, parameters.pointers
+        )
 
     def run(self, grid: tuple[int, int, int], arguments: Sequence[Any]) -> None:
         """Launches on the current stream of the device of the tensors."""
@@ -44,11 +42,7 @@ class Variants:
             self._variant(arguments)[grid](*arguments)
 
     def _variant(self, arguments: Sequence[Any]) -> Any:
-        aligned = (
-            all(arguments[i] == 1 for i in self._channels)
-            and all(arguments[i] % ALIGNMENT == 0 for i in self._strides)
-            and all(arguments[i].data_ptr() % ALIGNMENT == 0 for i in self._pointers)
-        )
+        aligned = self._aligned(arguments)
         key = (arguments[0].device, aligned)
         if key not in self._built:
             self._built[key] = self._compile(aligned)

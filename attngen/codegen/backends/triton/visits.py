@@ -91,7 +91,7 @@ class Visit:
         lines = ["full, whole = first, first"]
         for j in range(inner):
             lines.append(f"full, whole = wider(first, last, full, whole, full_begin_{j}, full_end_{j}, {self.block})")
-        if inner == 0:
+        if inner == 0 or self.scope.one_loop:
             return self._in_order(step)
         lines += [
             "for i in range(first.to(tl.int32), (last - (whole - full)).to(tl.int32)):",
@@ -157,7 +157,7 @@ class Visit:
         else:
             lines, within = [f"row = {pattern} * tiles + tile"], ""
         lines += [f"{end} = tl.load({name}_{end} + row{within})" for end in ("first", "middle", "last")]
-        if self.order is not None:
+        if self.order is not None or self.scope.one_loop:
             at = "last - 1 - (i - first)" if self.order == "backward" else "i"
             lines += ["for i in range(first, last):", f"    start = {entry.format(at)} * {self.block}"]
             lines.append(f"    stop = {self.count}")

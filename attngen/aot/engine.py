@@ -1,0 +1,58 @@
+"""The engine of a bundle: from the tensors of a call to a launch of one of its kernels. It compiles nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from attngen.aot.refusals import arch_for, entry_for
+from attngen.codegen.backends.triton.bundled import NO_BACKWARD, BundledBackend
+from attngen.codegen.plan import make_plan
+from attngen.errors import InputError
+from attngen.pipeline import Compiled
+from attngen.runtime.engine import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from attngen.codegen.bundle.driver import Driver
+    from attngen.codegen.bundle.files import Bundle
+    from attngen.codegen.bundle.manifest import BundledProblem
+    from attngen.codegen.problem import Problem
+    from attngen.ir.nodes import Layout, Spec
+
+
+class BundleEngine(Engine):
+    """Runs the kernels of a bundle, as an engine runs those that it compiles."""
+
+    def __init__(self, bundle: Bundle, spec: Spec, layout: Layout, driver: Driver) -> None:
+        super().__init__(spec, layout, None)
+        self.bundle, self.driver = bundle, driver
+        self._backends: dict[tuple[Problem, str], BundledBackend] = {}
+
+    def compiled(
+        self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool, gradients: bool = False
+    ) -> Compiled:
+        """The kernel of the bundle for these tensors. Raises for what it was not built for, naming the nearest."""
+        self._check_lse(return_lse)
+        arch = arch_for(self.bundle, self.driver, q.device)
+        backend = self._backend(entry_for(self.bundle, self.problem(q, k, v, inputs, return_lse)), arch)
+        reason = backend.supports_backward(backend.plan) if gradients else None
+        if reason is not None:
+            raise InputError(f"q, k, v: require grad, and {reason}")
+        plan = replace(backend.plan, problem=replace(backend.plan.problem, return_lse=return_lse))
+        return Compiled(plan, backend, backend.built.config, backend.built, ())
+
+    def saved_columns(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool) -> int:
+        """Of the rows that `forward` saves for a backward, which no bundle holds yet."""
+        raise InputError(f"q, k, v: require grad, and {NO_BACKWARD}")
+
+    def _backend(self, entry: BundledProblem, arch: str) -> BundledBackend:
+        place = (entry.problem, arch)
+        found = self._backends.get(place)
+        if found is None:
+            plan = make_plan(self.spec, entry.problem)
+            found = self._backends[place] = BundledBackend(self.bundle, entry, arch, plan, self.driver)
+        return found
