@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +15,8 @@ from attngen.aot.limits import checked_archs, checked_dtypes, need_triton
 from attngen.aot.problems import check_widths, problem_of
 from attngen.codegen.backends.triton.ahead import build_apart
 from attngen.codegen.backends.triton.aot import Build, TooLarge, build_kernels
-from attngen.codegen.backends.triton.support import refusal
+from attngen.codegen.backends.triton.backend import FORWARD
+from attngen.codegen.backends.triton.support import backward_refusal, refusal
 from attngen.codegen.bundle.files import MANIFEST, measure
 from attngen.codegen.bundle.manifest import BundledKernel, BundledProblem, Manifest, Number, dump
 from attngen.codegen.bundle.publish import published, refuse_occupied
@@ -25,6 +28,10 @@ from attngen.ir.nodes import Layout
 
 if TYPE_CHECKING:
     from attngen.spec import Spec
+
+log = logging.getLogger("attngen.aot")
+Make = Callable[[Plan, str, Path, str], Iterator[BundledKernel]]
+"""Builds the kernels of a plan for an architecture into a folder below a directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,7 @@ def build_bundle(
     value_dim: int | None = None,
     inputs: Mapping[str, str] | None = None,
     layout: Layout = "bhnd",
+    backward: bool = True,
     force: bool = False,
     each: Callable[[Step], object] | None = None,
     build: Build = build_apart,
@@ -54,7 +62,8 @@ def build_bundle(
     archs: such as "sm_90". dtypes: of q, k, v: bf16, fp16, fp32. head_dims: widths of queries and keys; of values, too,
     unless `value_dim` says otherwise. Kernels are built for every combination. inputs: dtypes (torch's names) of the
     tensors that the spec reads beside q, k and v, where they are not those that it captured. layout: of calls, unless
-    they say otherwise. force: replace a bundle that is there. each: told of every kernel that is finished.
+    they say otherwise. backward: build the kernels of gradients, too, where the spec has any; otherwise a warning says
+    why it has none. force: replace a bundle that is there. each: told of every kernel that is finished.
 
     The directory appears at once when everything is built; until then, and after an error, it is what it was. Equal
     specs, options and versions give equal files. Raises `InputError` for what cannot be built, naming the limit and the
@@ -77,10 +86,14 @@ def build_bundle(
             for d, dv in widths:
                 plan = _plan(spec, dtype, d, dv, named)
                 problem = BundledProblem(plan.problem, plan_text(plan), ())
+                missing = backward_refusal(plan)
+                if backward and missing is not None and not problems:
+                    log.warning("%s: the bundle holds no backward: %s", spec.ir.name, missing)
+                make = partial(build_kernels, build=build, backward=backward and missing is None)
                 kernels = []
                 for arch in chosen[0]:
                     folder = f"{dtype}-d{d}{'' if d == dv else f'-v{dv}'}/{arch}"
-                    for kernel in _kernels(spec, plan, arch, work, folder, named, build):
+                    for kernel in _kernels(spec, plan, arch, work, folder, named, make):
                         kernels.append(kernel)
                         if each is not None:
                             each(Step(problem, kernel))
@@ -109,28 +122,30 @@ def _plan(spec: Spec, dtype: str, head_dim: int, value_dim: int, inputs: Mapping
 
 
 def _kernels(
-    spec: Spec, plan: Plan, arch: str, work: Path, folder: str, inputs: Mapping[str, str], build: Build
+    spec: Spec, plan: Plan, arch: str, work: Path, folder: str, inputs: Mapping[str, str], make: Make
 ) -> Iterator[BundledKernel]:
     try:
-        yield from build_kernels(plan, arch, work, folder, build)
+        yield from make(plan, arch, work, folder)
     except TooLarge as large:
         width = plan.problem.operand("q").width
-        near = _smaller(spec, plan, arch, work / f"{folder}-smaller", inputs, build)
+        near = _smaller(spec, plan, arch, work / f"{folder}-smaller", inputs, make)
         hint = "no smaller one fits either" if near is None else f"the nearest that fits is {near}"
+        where = "" if large.role == FORWARD else f" in its backward ({large.role})"
+        hint += "; without its backward it may fit: --forward-only (backward=False)" if where else ""
         raise InputError(
-            f"head_dim: {width} in {plan.problem.dtype} takes {large.taken} {large.what}, and a block on {arch} "
+            f"head_dim: {width} in {plan.problem.dtype} takes {large.taken} {large.what}{where}, and a block on {arch} "
             f"({built_for(arch).name}) has {large.allowed}; {hint}"
         ) from None
 
 
-def _smaller(spec: Spec, plan: Plan, arch: str, work: Path, inputs: Mapping[str, str], build: Build) -> int | None:
+def _smaller(spec: Spec, plan: Plan, arch: str, work: Path, inputs: Mapping[str, str], make: Make) -> int | None:
     """The largest power of two below the head dimension whose kernels start on the architecture."""
     d, dv = (plan.problem.operand(name).width for name in ("q", "v"))
     near = 1 << (d - 1).bit_length() - 1
     while near >= 1:
         try:
             smaller = _plan(spec, plan.problem.dtype, near, near if dv == d else dv, inputs)
-            list(build_kernels(smaller, arch, work, str(near), build))
+            list(make(smaller, arch, work, str(near)))
         except TooLarge:
             near //= 2
         else:

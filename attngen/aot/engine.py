@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from attngen.aot.refusals import arch_for, entry_for
-from attngen.codegen.backends.triton.bundled import NO_BACKWARD, BundledBackend
+from attngen.codegen.backends.triton.bundled import BundledBackend
 from attngen.codegen.plan import make_plan
+from attngen.codegen.saved import saved_columns
 from attngen.errors import InputError
 from attngen.pipeline import Compiled
 from attngen.runtime.engine import Engine
@@ -37,17 +38,22 @@ class BundleEngine(Engine):
     ) -> Compiled:
         """The kernel of the bundle for these tensors. Raises for what it was not built for, naming the nearest."""
         self._check_lse(return_lse)
-        arch = arch_for(self.bundle, self.driver, q.device)
-        backend = self._backend(entry_for(self.bundle, self.problem(q, k, v, inputs, return_lse)), arch)
-        reason = backend.supports_backward(backend.plan) if gradients else None
-        if reason is not None:
-            raise InputError(f"q, k, v: require grad, and {reason}")
+        backend = self._for_call(q, self.problem(q, k, v, inputs, return_lse), gradients)
         plan = replace(backend.plan, problem=replace(backend.plan.problem, return_lse=return_lse))
         return Compiled(plan, backend, backend.built.config, backend.built, ())
 
     def saved_columns(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool) -> int:
-        """Of the rows that `forward` saves for a backward, which no bundle holds yet."""
-        raise InputError(f"q, k, v: require grad, and {NO_BACKWARD}")
+        """The columns of the rows that `forward` saves for these tensors, which may be traced ones."""
+        self._check_lse(return_lse)
+        return saved_columns(self._for_call(q, self.traced_problem(q, k, v, inputs, return_lse), True).plan)
+
+    def _for_call(self, q: Tensor, problem: Problem, gradients: bool) -> BundledBackend:
+        arch = arch_for(self.bundle, self.driver, q.device)
+        backend = self._backend(entry_for(self.bundle, problem), arch)
+        reason = backend.supports_backward(backend.plan) if gradients else None
+        if reason is not None:
+            raise InputError(f"q, k, v: require grad, and {reason}")
+        return backend
 
     def _backend(self, entry: BundledProblem, arch: str) -> BundledBackend:
         place = (entry.problem, arch)

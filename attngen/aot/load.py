@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class BundledKernel(Kernel):
     """A kernel whose machine code comes from a bundle. It is called as every kernel, on the GPUs it was built for.
 
-    `bundle` has the directory and the manifest. It has no gradient yet: where one is asked for, it refuses.
+    `bundle` has the directory and the manifest. Where a gradient is asked for and the bundle was built without the
+    backward, it refuses.
     """
 
     def __init__(self, bundle: Bundle, spec: Spec, layout: Layout, driver: Driver) -> None:

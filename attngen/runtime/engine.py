@@ -170,6 +170,11 @@ class Engine:
         )
         return Problem(DTYPES[dtype_name(q)], operands, return_lse)
 
+    def traced_problem(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool) -> Problem:
+        """The same while torch traces: widths may be symbols then. Kernels depend on them, so they become numbers."""
+        problem = self.problem(q, k, v, inputs, return_lse)
+        return replace(problem, operands=tuple(replace(o, width=int(o.width)) for o in problem.operands))
+
     def compiled(
         self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool, gradients: bool = False
     ) -> Compiled:
@@ -186,14 +191,9 @@ class Engine:
         return found
 
     def saved_columns(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool) -> int:
-        """The columns of the rows that `forward` saves for these tensors; nothing is built.
-
-        While torch traces, widths may be symbols. What is saved depends on them, so here they become numbers.
-        """
+        """The columns of the rows that `forward` saves for these tensors; nothing is built."""
         self._check_lse(return_lse)
-        problem = self.problem(q, k, v, inputs, return_lse)
-        problem = replace(problem, operands=tuple(replace(o, width=int(o.width)) for o in problem.operands))
-        plan = make_plan(self.spec, problem)
+        plan = make_plan(self.spec, self.traced_problem(q, k, v, inputs, return_lse))
         backend, _ = select_backend(plan, q.device.type, self.backend, True)
         return 0 if backend.name == "reference" else saved_columns(plan)
 

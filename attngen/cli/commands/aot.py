@@ -35,6 +35,7 @@ def aot(
         typer.Option("--input", metavar="NAME=DTYPE", help="The dtype of an input of the spec.", show_default=False),
     ] = None,
     grid: GridOption = None,
+    forward_only: Annotated[bool, typer.Option("--forward-only", help="Leave out the kernels of gradients.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the bundle in DIR.")] = False,
 ) -> None:
     """Build kernels ahead of time, for GPUs that need not be here.
@@ -55,6 +56,7 @@ def aot(
         value_dim=value_dim,
         inputs=dict(_named(each) for each in inputs or []),
         layout=target.layout,
+        backward=not forward_only,
         force=force,
         each=_progress,
     )
@@ -76,7 +78,7 @@ def _named(text: str) -> tuple[str, str]:
 
 
 def _progress(step: Step) -> None:
-    typer.echo(f"built {step.kernel.role} for {step.problem.title}, {step.kernel.arch}", err=True)
+    typer.echo(f"built {step.kernel.title} for {step.problem.title}, {step.kernel.arch}", err=True)
 
 
 def _summary(manifest: Manifest, out: Path) -> None:
@@ -93,9 +95,9 @@ def _summary(manifest: Manifest, out: Path) -> None:
                 registers, shared = variant.resources["registers"], variant.shared / KIB
                 count = len(variant.complaints)
                 verdict = "fine" if not count else f"{count} complaint{'s' * (count > 1)}"
-                row = (kernel.role, problem.title, kernel.arch, variant.name, str(registers), f"{shared:g}", verdict)
+                row = (kernel.title, problem.title, kernel.arch, variant.name, str(registers), f"{shared:g}", verdict)
                 table.add_row(*row)
-                place = f"{kernel.role}, {problem.title}, {kernel.arch}, {variant.name}"
+                place = f"{kernel.title}, {problem.title}, {kernel.arch}, {variant.name}"
                 told += [f"{place}: {complaint}" for complaint in variant.complaints]
     terminal = Console()
     (terminal if terminal.is_terminal else Console(width=WIDTH)).print(table)

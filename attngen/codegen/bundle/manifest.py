@@ -70,6 +70,13 @@ class BundledKernel:
     channels: tuple[str, ...]
     variants: tuple[Variant, ...]
 
+    @property
+    def title(self) -> str:
+        """The role, for messages and tables; of a backward, the inputs that it computes gradients of besides."""
+        if "wanted" not in self.options:
+            return self.role
+        return " + ".join([f"backward {self.role}", *self.options["wanted"]])
+
 
 @dataclass(frozen=True, slots=True)
 class BundledProblem:

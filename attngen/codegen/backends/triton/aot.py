@@ -9,13 +9,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attngen.codegen.backends.triton.abi import Parameters, parameters
+from attngen.codegen.backends.triton.abi import Parameters, backward_parameters, parameters
 from attngen.codegen.backends.triton.ahead import Binary, build_apart
 from attngen.codegen.backends.triton.alignment import ALIGNED, GENERIC
 from attngen.codegen.backends.triton.backend import FORWARD
-from attngen.codegen.backends.triton.config import TritonConfig, default
+from attngen.codegen.backends.triton.config import TritonConfig, default, default_backward
 from attngen.codegen.backends.triton.emit import emit
+from attngen.codegen.backends.triton.emit_backward import KERNELS, emit_backward
 from attngen.codegen.backends.triton.lint import complaints, lint
+from attngen.codegen.backends.triton.wanted import wanted_sets
 from attngen.codegen.bundle.manifest import BundledKernel, Variant
 from attngen.codegen.bundle.packing import ctype
 from attngen.codegen.devices import built_for
@@ -36,9 +38,9 @@ _PARAM = re.compile(r"\.param\s+(?:\.align\s+\d+\s+)?\.([a-z])(\d+)\b")
 class TooLarge(Exception):
     """A kernel that no launch on its architecture could start: a block takes more of `what` than there is."""
 
-    def __init__(self, what: str, taken: int, allowed: int) -> None:
-        super().__init__(what, taken, allowed)
-        self.what, self.taken, self.allowed = what, taken, allowed
+    def __init__(self, role: str, what: str, taken: int, allowed: int) -> None:
+        super().__init__(role, what, taken, allowed)
+        self.role, self.what, self.taken, self.allowed = role, what, taken, allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +60,37 @@ Build = Callable[..., Binary]
 """`build_apart`, or what stands for it."""
 
 
-def roles(plan: Plan, arch: str) -> tuple[Role, ...]:
-    """Every function that the kernels of a plan consist of, with the config for the architecture."""
-    target = lowered(plan)
-    config = default(target, built_for(arch).capability[0])
+def roles(plan: Plan, arch: str, backward: bool = True) -> tuple[Role, ...]:
+    """Every function that the kernels of a plan consist of, with the config for the architecture.
+
+    Those of a backward say in `options` which inputs they compute gradients of.
+    """
+    target, major = lowered(plan), built_for(arch).capability[0]
+    config = default(target, major)
     source = emit(target, config)
-    return (Role(FORWARD, FORWARD, source.name, source.text, parameters(target), config),)
+    found = [Role(FORWARD, FORWARD, source.name, source.text, parameters(target), config)]
+    if not backward:
+        return tuple(found)
+    both = default_backward(target, major)
+    for wanted in wanted_sets(plan):
+        source = emit_backward(target, both, wanted)
+        file = source.name.replace(".py", "_inputs.py") if wanted else source.name
+        given, options = backward_parameters(target, wanted), {"wanted": sorted(wanted)}
+        for name in KERNELS:
+            own = both.keys if name == "keys" else both.queries
+            found.append(Role(name, name, file, source.text, given, own, options))
+    return tuple(found)
 
 
 def build_kernels(
-    plan: Plan, arch: str, work: Path, folder: str, build: Build = build_apart
+    plan: Plan, arch: str, work: Path, folder: str, build: Build = build_apart, backward: bool = True
 ) -> Iterator[BundledKernel]:
     """Builds every kernel of a plan into `work / folder`; paths in what it gives are relative to `work`.
 
     Raises `TooLarge` for a kernel that cannot start on the architecture, and `BuildError` for one that Triton refuses.
     """
     (work / folder).mkdir(parents=True, exist_ok=True)
-    for role in roles(plan, arch):
+    for role in roles(plan, arch, backward):
         source = f"{folder}/{role.file}"
         (work / source).write_text(role.text, encoding="utf-8")
         given = role.parameters
@@ -114,7 +130,7 @@ def _variant(role: Role, arch: str, work: Path, source: str, aligned: bool, buil
         ("columns of tensor memory", found.tensor_memory, device.tensor_memory),
     ):
         if taken > allowed:
-            raise TooLarge(what, taken, allowed)
+            raise TooLarge(role.role, what, taken, allowed)
     module = source.removesuffix(".py")
     function = "" if Path(module).name == role.entry else f".{role.entry}"
     file = f"{module}{function}.{name}.cubin"

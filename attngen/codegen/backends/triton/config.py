@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from attngen.codegen.plan import Plan
-from attngen.ir.expr import const
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +78,15 @@ def default_backward(plan: Plan, major: int = 9) -> GradientConfig:
     if plan.problem.dtype == "fp32" or widest > 128 or scans:
         tile = TritonConfig(32 if scans else 64, 32, 4 if scans else 8, stages, "tf32x3")
         return GradientConfig(tile, replace(tile, block_m=16 if widest > 64 else 32, loops="one"))
-    # A key tile holds two accumulators; and every number of a query takes a register for each of its columns.
+    # A key tile holds two accumulators, and every number of a query takes a register for each of its columns; Triton
+    # 3.6 takes more of them than 3.7.
     boxes = _visits_boxes(plan)
     busy = any(branch.weight is not None or branch.passes for branch in plan.branches) or boxes
-    if widest > 64 or major != 9:
-        busy = busy or any(not b.exponential or k.alpha == const(1.0) for b in plan.branches for k in b.keysets)
-    rows = 64 if major == 9 and widest <= 64 else 32
-    columns = 128 if widest <= 64 or (major == 9 and not boxes) else 64
-    keys = TritonConfig(rows // 2 if busy else rows, columns, 8, stages, "tf32x3")
+    rows = 32 if major == 9 and widest <= 64 and not busy else 16
+    columns = 128 if widest <= 64 or (major == 9 and not boxes) else 64 if len(plan.branches) == 1 else 32
     long = major != 9 and widest > 64 and any(branch.passes for branch in plan.branches)
     queries = TritonConfig(128 if major == 9 else 64, 32 if long else 64, 8, stages, "tf32x3")
-    return GradientConfig(queries, replace(keys, loops="one"))
+    return GradientConfig(queries, TritonConfig(rows, columns, 8, stages, "tf32x3", loops="one"))
 
 
 def _reads_tables(plan: Plan) -> bool:

@@ -2,83 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-import attngen
-from attngen import masks, normalizers, scores, weights
-from attngen.codegen.backends.triton.abi import parameters
-from attngen.codegen.backends.triton.ahead import Binary, build_ahead
-from attngen.codegen.backends.triton.config import TritonConfig, default
-from attngen.codegen.backends.triton.emit import emit
+from attngen.codegen.backends.triton.config import TritonConfig
 from attngen.codegen.backends.triton.lint import complaints, lint
 from attngen.codegen.devices import built_for
-from attngen.codegen.lower.lowered import lowered
-from tests.codegen.plans import plan_of
+from tests.codegen.backends.triton.shipped import SPECS, built, linted
 
-IDS = torch.arange(9)
-SPECS: dict[str, Callable[[], attngen.Spec]] = {
-    # Mask classes: none, a prefix, an interval, several, a table, boxes of a grid.
-    "full": attngen.Spec,
-    "causal": lambda: attngen.Spec(mask=masks.causal()),
-    "window": lambda: attngen.Spec(mask=masks.sliding_window(256)),
-    "sinks": lambda: attngen.Spec(mask=(masks.sink(4) | masks.sliding_window(256)) & masks.causal()),
-    "documents": lambda: attngen.Spec(mask=masks.document(IDS) & masks.causal()),
-    "neighborhood": lambda: attngen.mechanisms.neighborhood((32, 32), (7, 7)),
-    # Index classes: per head, relative, full pair.
-    "alibi": lambda: attngen.Spec(mask=masks.causal(), score=scores.alibi(torch.ones(4))),
-    "relative": lambda: attngen.Spec(score=scores.relative_bias(torch.ones(4, 9))),
-    "soft_cap": lambda: attngen.Spec(mask=masks.causal(), score=scores.soft_cap(30.0)),
-    # Normalizers and weights.
-    "sigmoid": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.sigmoid()),
-    "entmax": lambda: attngen.Spec(normalizer=normalizers.entmax(1.5)),
-    "dropout": lambda: attngen.Spec(weight=weights.dropout(0.1, seed=3)),
-    "dual_triangle": lambda: attngen.mechanisms.dual_triangle(),
-}
-ELEMENTS: dict[str, Any] = {"documents": {"ids": ("int64", 1)}}
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
-# A build takes seconds: every spec is built for two architectures, the everyday ones for all three.
-CASES = [
+EVERYDAY = ("full", "causal")
+# A build takes seconds. Forwards are built for two architectures, backwards for one, the everyday ones for all three.
+FORWARD = [
     (name, arch, 64 if (i + j) % 2 else 128)
     for i, name in enumerate(SPECS)
     for j, arch in enumerate(ARCHITECTURES)
-    if i % 3 != j or name in ("full", "causal")
+    if i % 3 != j or name in EVERYDAY
 ]
+BACKWARD = [
+    (name, arch, 64 if (i + j) % 2 else 128)
+    for i, name in enumerate(SPECS)
+    for j, arch in enumerate(ARCHITECTURES)
+    if i % 3 == j or name in EVERYDAY
+]
+OLDER = Path(__file__).parents[4] / ".venv" / "triton-older"
+"""The oldest Triton that attngen supports, which `make setup` puts beside the other one."""
 
 
-def built(
-    folder: Path, name: str, arch: str, d: int, *, aligned: bool = True, dtype: str = "bf16", config: Any = None
-) -> Binary:
-    plan = lowered(plan_of(SPECS[name](), dtype=dtype, d=d, dv=d, **ELEMENTS.get(name, {})))
-    chosen: TritonConfig = config or default(plan, int(arch[3:]) // 10)
-    path, given = folder / "forward.py", parameters(plan)
-    path.write_text(emit(plan, chosen).text)
-    return build_ahead(
-        path,
-        "forward",
-        given.signature,
-        given.constants(aligned),
-        given.divisible(aligned),
-        arch,
-        chosen.num_warps,
-        chosen.num_stages,
-    )
+@pytest.mark.parametrize(("name", "arch", "d"), FORWARD, ids=lambda value: str(value))
+def test_forwards_pass_the_lint(name: str, arch: str, d: int) -> None:
+    found = linted(name, arch, d)
+    assert found["complaints"] == []
+    assert found["dots_in_loop"] >= 2
 
 
-@pytest.mark.parametrize(("name", "arch", "d"), CASES, ids=lambda value: str(value))
-def test_shipped_configs_pass_the_lint(tmp_path: Path, name: str, arch: str, d: int) -> None:
-    found = lint(built(tmp_path, name, arch, d))
-    assert complaints(found, built_for(arch)) == []
-    assert found.dots_in_loop >= 2
+@pytest.mark.parametrize("kernel", ["queries", "keys"])
+@pytest.mark.parametrize(("name", "arch", "d"), BACKWARD, ids=lambda value: str(value))
+def test_backwards_pass_the_lint(name: str, arch: str, d: int, kernel: str) -> None:
+    found = linted(name, arch, d, kernel=kernel)
+    assert found["complaints"] == []
+    assert found["dots_in_loop"] >= (4 if kernel == "keys" else 3)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_unaligned_tensors(tmp_path: Path, arch: str) -> None:
-    assert complaints(lint(built(tmp_path, "causal", arch, 64, aligned=False)), built_for(arch)) == []
+def test_unaligned_tensors(arch: str) -> None:
+    assert linted("causal", arch, 64, aligned=False)["complaints"] == []
+
+
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def older() -> Iterator[Ask]:
+    """Has a kernel built by the older Triton."""
+    if not OLDER.is_dir():
+        pytest.skip("there is no second Triton; make setup installs it")
+    root = Path(__file__).parents[4]
+    environment = os.environ | {"PYTHONPATH": f"{OLDER}{os.pathsep}{root}"}
+    command = [sys.executable, "-m", "tests.codegen.backends.triton.shipped"]
+    with subprocess.Popen(
+        command, env=environment, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as worker:
+        to, back = worker.stdin, worker.stdout
+        assert to is not None
+        assert back is not None
+
+        def ask(**what: Any) -> dict[str, Any]:
+            print(json.dumps(what), file=to, flush=True)
+            found: dict[str, Any] = json.loads(back.readline())
+            assert "failed" not in found, found["failed"]
+            assert found["triton"].startswith("3.6."), found["triton"]
+            return found
+
+        yield ask
+        to.close()
+
+
+OF_OLDER = [(name, arch, d) for name, arch, d in FORWARD if arch == "sm_90" or name == "causal"]
+
+
+@pytest.mark.parametrize(("name", "arch", "d"), OF_OLDER, ids=lambda value: str(value))
+def test_forwards_of_the_older_triton(name: str, arch: str, d: int, older: Ask) -> None:
+    assert older(name=name, arch=arch, d=d)["complaints"] == []
+
+
+@pytest.mark.parametrize("kernel", ["queries", "keys"])
+@pytest.mark.parametrize("name", ["causal", "relative", "neighborhood"])
+def test_backwards_of_the_older_triton(name: str, kernel: str, older: Ask) -> None:
+    assert older(name=name, arch="sm_90", d=64, kernel=kernel)["complaints"] == []
 
 
 def test_fp32_products_are_no_tf32(tmp_path: Path) -> None:
@@ -90,11 +108,9 @@ def test_fp32_products_are_no_tf32(tmp_path: Path) -> None:
     assert "HGMMA" not in built(tmp_path, "causal", "sm_90", 64, dtype="fp32", config=exact).ptx.upper()
 
 
-def test_single_elements_are_read_past_the_pipeline(tmp_path: Path) -> None:
+def test_single_elements_are_read_past_the_pipeline() -> None:
     """Triton's own loads would go through shared memory and spill."""
-    inline = lint(built(tmp_path, "relative", "sm_90", 128))
-    loaded = lint(
-        built(tmp_path, "relative", "sm_90", 128, config=TritonConfig(128, 64, 8, 2, "tf32x3", lookups="load"))
-    )
-    assert loaded.shared >= inline.shared + 32 * 1024
-    assert loaded.local_stores > inline.local_stores == 0
+    inline = linted("relative", "sm_90", 128)
+    loaded = linted("relative", "sm_90", 128, config=TritonConfig(128, 64, 8, 2, "tf32x3", lookups="load"))
+    assert loaded["shared"] >= inline["shared"] + 32 * 1024
+    assert loaded["local_stores"] > inline["local_stores"] == 0
