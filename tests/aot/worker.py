@@ -1,7 +1,8 @@
 """Bundles whose launches run the bundled source under Triton's interpreter, from nothing but what a driver is given.
 
 Triton has to be told before it is imported: a process of its own. One line of JSON for each case: its name and the
-relative errors against float64, or a message.
+relative errors against float64, or a message. Results come first from the forward alone; then once more, with
+gradients, from the forward that saves rows and the three kernels of the backward.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import attngen
 from attngen import masks, normalizers, scores
@@ -38,12 +40,12 @@ class Interpreting(pretend.Recorder):
     """Reads the parameters where a driver would, and calls the source with them."""
 
     bundle: Bundle | None = None
-    used: set[str] = field(default_factory=set)
+    used: set[tuple[str, str]] = field(default_factory=set)
 
     def launch(self, kernel: int, grid: Any, threads: int, shared: int, device: torch.device, parameters: Any) -> None:
         assert self.bundle is not None
         found, variant = self._of(self.loaded[kernel][0])
-        self.used.add(variant.name)
+        self.used.add((found.title, variant.name))
         values: dict[str, Any] = dict.fromkeys(found.channels, 1)
         for (name, kind), at in zip(variant.passed, parameters, strict=True):
             value = ctype(kind).from_address(at).value
@@ -61,7 +63,7 @@ class Interpreting(pretend.Recorder):
         raise AssertionError(image)
 
 
-def memory(address: int, kind: str) -> torch.Tensor:
+def memory(address: int, kind: str) -> Tensor:
     """A tensor that begins at an address; kernels take no more of it. The interpreter wants one size for an address."""
     there = (ctypes.c_char * 8).from_address(address)
     return torch.frombuffer(there, dtype=getattr(torch, ELEMENTS[kind]))
@@ -78,6 +80,7 @@ class Case:
     dtype: str = "fp32"
     lse: bool = False
     layout: str = "bhnd"
+    learned: bool = False
 
 
 IDS, SLOPES = torch.arange(37) // 7, torch.tensor([0.5, 0.25])
@@ -85,11 +88,15 @@ CASES = {
     "window, GQA, wide values": Case(
         lambda: Spec(mask=masks.sliding_window(9)), heads=(4, 2), n=(33, 65), d=(32, 16), lse=True
     ),
+    "causal, GQA": Case(lambda: Spec(mask=masks.causal()), heads=(4, 2)),
     "alibi, bf16, tokens before heads": Case(
         lambda: Spec(mask=masks.causal(), score=scores.alibi(SLOPES)), dtype="bf16", layout="bnhd"
     ),
+    "learned slopes": Case(lambda: Spec(mask=masks.causal(), score=scores.alibi(SLOPES)), learned=True),
+    "learned bias": Case(lambda: Spec(score=scores.relative_bias(torch.randn(2, 73))), learned=True),
     "documents, odd width": Case(lambda: Spec(mask=masks.document(IDS)), d=(17, 17), lse=True),
     "sigmoid": Case(lambda: Spec(mask=masks.causal(), normalizer=normalizers.sigmoid(-1.0))),
+    "three passes": Case(lambda: Spec(mask=masks.causal(), normalizer=normalizers.lssar(3, 0.5))),
     "dual triangle": Case(attngen.mechanisms.dual_triangle),
 }
 
@@ -110,13 +117,29 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
     q, k, v = (torch.randn(2, h, n, w).to(dtype) for (h, n), w in zip(sizes, widths, strict=True))
     if case.layout == "bnhd":
         q, k, v = (t.transpose(1, 2).contiguous() for t in (q, k, v))
-    out = kernel(q, k, v, return_lse=case.lse)
-    exact = kernel.reference(q, k, v, return_lse=case.lse)
-    found = {"variants": sorted(driver.used), "dtype": case.dtype}
+    found: dict[str, Any] = {"dtype": case.dtype}
+    inputs = {name: t.requires_grad_(case.learned and t.is_floating_point()) for name, t in captured.items()}
+    with torch.no_grad():
+        out = kernel(q, k, v, return_lse=case.lse)
+        exact = kernel.reference(q, k, v, return_lse=case.lse)
     if case.lse:
         (out, lse), (exact, exact_lse) = out, exact
         found["lse"] = error(lse, exact_lse)
+    ours, theirs = (gradients(call, case, inputs, q, k, v) for call in (kernel, kernel.reference))
+    found["gradients"] = [error(a, b) for a, b in zip(ours, theirs, strict=True)]
+    found["used"] = sorted(driver.used)
     return found | {"out": error(out, exact)}
+
+
+def gradients(call: Callable[..., Any], case: Case, inputs: dict[str, Tensor], *qkv: Tensor) -> list[Tensor]:
+    """By q, k, v and what is learned, for random cotangents of the result and of the log-sum-exp."""
+    leaves = [t.detach().requires_grad_() for t in qkv]
+    results = call(*leaves, return_lse=case.lse)
+    results = list(results) if case.lse else [results]
+    generator = torch.Generator().manual_seed(7)
+    given = [torch.randn(t.shape, generator=generator).to(t.dtype) for t in results]
+    learned = [t for t in inputs.values() if t.requires_grad]
+    return list(torch.autograd.grad(results, [*leaves, *learned], given))
 
 
 def main() -> None:

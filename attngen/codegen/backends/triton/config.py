@@ -83,7 +83,9 @@ def default_backward(plan: Plan, major: int = 9) -> GradientConfig:
     boxes = _visits_boxes(plan)
     busy = any(branch.weight is not None or branch.passes for branch in plan.branches) or boxes
     rows = 32 if major == 9 and widest <= 64 and not busy else 16
-    columns = 128 if widest <= 64 or (major == 9 and not boxes) else 64 if len(plan.branches) == 1 else 32
+    columns = 128 if widest <= 64 or (major == 9 and not boxes) else 64
+    if major != 9 and len(plan.branches) > 1:
+        columns = 32
     long = major != 9 and widest > 64 and any(branch.passes for branch in plan.branches)
     queries = TritonConfig(128 if major == 9 else 64, 32 if long else 64, 8, stages, "tf32x3")
     return GradientConfig(queries, TritonConfig(rows, columns, 8, stages, "tf32x3", loops="one"))
