@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from attngen.codegen.backends.triton.flows import flows_of
 from attngen.codegen.backends.triton.parts import carried, parts_of, written_cotangents
@@ -43,9 +44,9 @@ class Parameters:
     strides: tuple[str, ...]
     channels: tuple[str, ...]
 
-    def constants(self, aligned: bool) -> dict[str, int]:
+    def constants(self, aligned: bool) -> dict[str, Any]:
         """What the variant for aligned tensors, or for all others, takes for granted."""
-        return dict.fromkeys(self.channels, 1) if aligned else {}
+        return {**(dict.fromkeys(self.channels, 1) if aligned else {}), "ALIGNED": aligned}
 
     def divisible(self, aligned: bool) -> tuple[str, ...]:
         """The parameters that are multiples of 16 in that variant: addresses in bytes, strides in elements."""

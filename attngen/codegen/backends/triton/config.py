@@ -12,9 +12,11 @@ from attngen.codegen.plan import Plan
 class TritonConfig:
     """Queries and keys of a tile, warps of a block, stages of the software pipeline, and how fp32 products are taken.
 
-    `precision` is `tl.dot`'s input_precision: "ieee", "tf32x3" or "tf32"; it says nothing to 16-bit types. `loops`:
-    tiles that need the mask and then the others, without it, or all of them in one loop. `lookups`: how single elements
-    of tensors are read for each pair, by an instruction of NVIDIA's or by Triton's load.
+    `precision` is `tl.dot`'s input_precision: "ieee", "tf32x3" or "tf32"; it says nothing to 16-bit types. `lookups`:
+    how single elements of tensors are read for each pair, by an instruction of NVIDIA's or by Triton's load. `loops`:
+    tiles that need the mask and then the others, without it, or all of them in one loop. `loads`: whether tiles of
+    aligned tensors come through descriptors, which devices from sm_90 on have an engine for. `specialize`: warps with
+    roles of their own, which takes one loop without a branch, four warps and descriptors.
     """
 
     block_m: int
@@ -24,6 +26,8 @@ class TritonConfig:
     precision: str
     lookups: Literal["inline", "load"] = "inline"
     loops: Literal["split", "one"] = "split"
+    loads: Literal["pointer", "descriptor"] = "pointer"
+    specialize: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -32,7 +36,8 @@ class TritonConfig:
 
     def __str__(self) -> str:
         tile = f"m{self.block_m} n{self.block_n} w{self.num_warps} s{self.num_stages}"
-        return f"{tile} {self.precision} {self.lookups} {self.loops}"
+        roles = " specialize" if self.specialize else ""
+        return f"{tile} {self.precision} {self.lookups} {self.loops} {self.loads}{roles}"
 
 
 @dataclass(frozen=True, slots=True)

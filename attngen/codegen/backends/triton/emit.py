@@ -49,7 +49,7 @@ class KernelHoles:
 
 def emit(plan: Plan, config: TritonConfig) -> SourceFile:
     """The module of the forward."""
-    scope = Scope(plan, arguments_of(plan), one_loop=config.loops == "one")
+    scope = Scope(plan, arguments_of(plan), config=config)
     names = prefixes()
     branches = [BranchEmitter(scope, i, offset, names).text() for i, offset in enumerate(offsets(plan))]
     kernel = print_kernel("forward", scope, parameters(plan), config, branches)

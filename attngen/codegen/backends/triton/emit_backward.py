@@ -24,8 +24,8 @@ KERNELS = ("rows", "queries", "keys")
 def emit_backward(plan: Plan, config: GradientConfig, wanted: frozenset[str]) -> SourceFile:
     """The module of the backward."""
     arguments, names = arguments_of(plan), prefixes()
-    by_queries = Scope(plan, arguments, one_loop=config.queries.loops == "one")
-    by_keys = Scope(plan, arguments, by_keys=True, one_loop=config.keys.loops == "one")
+    by_queries = Scope(plan, arguments, config=config.queries)
+    by_keys = Scope(plan, arguments, by_keys=True, config=config.keys)
     given, flows = backward_parameters(plan, wanted), flows_of(plan, wanted)
     rows, queries, keys = [], [], []
     for i, offset in enumerate(offsets(plan)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from attngen.codegen.backends.triton.emit_rows import load_cotangents, load_written
+from attngen.codegen.backends.triton.emit_rows import load_cotangent_tiles, load_written
 from attngen.codegen.backends.triton.emit_step import LOG2E
 from attngen.codegen.backends.triton.parts import factored
 from attngen.codegen.backends.triton.row_state import RowState
@@ -50,7 +50,7 @@ class Pairs:
         self, scope: Scope, index: int, keyset: int, offset: int, rows: RowState, names: Iterator[str],
         wanted: frozenset[str],
     ) -> None:  # fmt: skip
-        self.scope, self.index, self.offset, self.rows = scope, index, offset, rows
+        self.scope, self.index, self.rows = scope, index, rows
         self.branch = scope.plan.branches[index]
         self.keyset = self.branch.keysets[keyset]
         self.found = pair_gradient(self.branch, self.keyset, wanted)
@@ -61,6 +61,10 @@ class Pairs:
         self.query_loads = [
             scope.queries(dot, self.branch.keysets[0], self.queries, next(names)) for dot in self.branch.keysets[0].dots
         ]
+        if self.factored:
+            self.cotangents = load_cotangent_tiles(scope, index, offset, self.queries, next(names))
+        else:
+            self.cotangents = load_written(scope, index, "dacc")
         core = self.keyset.core
         self.trivial = isinstance(core, Sym) and core.name == "dot[0]"
 
@@ -77,11 +81,7 @@ class Pairs:
     def loads(self) -> list[str]:
         """Statements that bring what the rows of a tile have: queries, cotangents and numbers."""
         lines = [f"query_{i} = {load}" for i, load in enumerate(self.query_loads)]
-        if self.factored:
-            lines.append(f"dacc = {load_cotangents(self.scope, self.index, self.offset)}")
-        else:
-            lines.append(f"dacc = {load_written(self.scope, self.index, 'dacc')}")
-        return lines + self.rows.load()
+        return [*lines, f"dacc = {self.cotangents}", *self.rows.load()]
 
     def text(
         self,

@@ -173,8 +173,23 @@ def row_flow(flow: Flow, value: str, place: str) -> list[str]:
 def load_cotangents(scope: Scope, index: int, offset: int) -> str:
     """The cotangents of the result at the positions q: those of the channels of branch `index`."""
     width = scope.plan.branches[index].width
-    base = f"dout_data + b * dout_stride0 + h * dout_stride1 + {offset} * dout_stride3"
+    base = f"dout_data + {_head_of_cotangents(offset)}"
     return f"load_rows({base}, q, dout_stride2, q_live, dout_stride3, {width}, {room(width)})"
+
+
+def load_cotangent_tiles(scope: Scope, index: int, offset: int, lines: list[str], prefix: str) -> str:
+    """The same, where `lines` stand in front of the loop that they are loaded in."""
+    width = scope.plan.branches[index].width
+    lines.append(f"{prefix} = dout_data + {_head_of_cotangents(offset)}")
+    rows = f"{prefix}, q, dout_stride2, q_live, dout_stride3, {width}, {room(width)}"
+    start = "start" if scope.by_keys else "q_first.to(tl.int32)"
+    if not scope.describe(prefix, "dout", "n_q", "BLOCK_M", offset, width, lines):
+        return f"load_rows({rows})"
+    return f"load_tile({prefix}_tiles, {start}, {rows})"
+
+
+def _head_of_cotangents(offset: int) -> str:
+    return f"b * dout_stride0 + h * dout_stride1 + {offset} * dout_stride3"
 
 
 def load_written(scope: Scope, index: int, name: str) -> str:

@@ -57,11 +57,11 @@ class Scan:
         spread = self.pairs.scope.layout.spread
         lines = [
             *within(self.keeps),
-            f"kept = {self.keep(sure)}",
+            f"kept = {self._live(self.keep(sure))}",
             f"before = tl.cumsum(kept, {self.axis}, reverse={self.descends}) - kept",
             f"before = before + {spread(f'load_numbers({self.before}, q_live)', Axes.ROW, Axes.PAIR)}",
             *within(self.shares),
-            f"share = {self.share(sure)}",
+            f"share = {self._live(self.share(sure))}",
             f"dbefore = tl.cumsum(share, {self.axis}, reverse={not self.descends}) - share",
         ]
         if self.pairs.scope.by_keys:
@@ -73,3 +73,9 @@ class Scan:
             f"tl.store({self.after}, behind, mask=q_live)",
             "behind = behind + tl.sum(share, 1)",
         ]
+
+    def _live(self, text: str) -> str:
+        """Beyond the last key the sums go on through keys that are not there, which no mask needs to hide elsewhere."""
+        if not self.pairs.scope.by_keys:
+            return text
+        return f"tl.where({self.pairs.scope.layout.spread('key_live', Axes.KEY, Axes.PAIR)}, {text}, 0.0)"

@@ -128,7 +128,8 @@ class FlowSums:
 
         if self.flow.kind == "pair":
             peaks = zeros(self.grid.n_b * self.grid.n_h * self.tiles, torch.float32)
-            return [zeros(self.tensor.numel(), torch.int64), peaks, zeros(1, torch.float32)]
+            # Without queries nobody settles the scale.
+            return [zeros(self.tensor.numel(), torch.int64), peaks, torch.ones(1, device=device)]
         return [zeros(self.count, torch.float32), zeros(self.count, torch.int64)]
 
     def settle(self, pointers: Sequence[Tensor]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from attngen.codegen.backends.triton.config import room
+from attngen.codegen.backends.triton.config import TritonConfig, room
 from attngen.codegen.calls.arguments import Arguments
 from attngen.codegen.plan import DotPlan, KeySetPlan, Plan
 from attngen.codegen.printers.triton import Printer
@@ -23,13 +23,23 @@ class Scope:
     """One kernel: its plan and its arguments.
 
     A program works on one tile of queries and loops over keys; with `by_keys` on one tile of keys, and loops over
-    queries: its tiles are keys x queries. `one_loop`: tiles that need no mask have no loop of their own.
+    queries: its tiles are keys x queries. `config`: how it loops and loads; None where only names are asked for.
     """
 
     plan: Plan
     arguments: Arguments
     by_keys: bool = False
-    one_loop: bool = False
+    config: TritonConfig | None = None
+
+    @property
+    def one_loop(self) -> bool:
+        """Whether tiles that need no mask have no loop of their own."""
+        return self.config is not None and self.config.loops == "one"
+
+    @property
+    def descriptors(self) -> bool:
+        """Whether tiles of aligned tensors are loaded through descriptors."""
+        return self.config is not None and self.config.loads == "descriptor"
 
     @property
     def layout(self) -> Layout:
@@ -133,7 +143,23 @@ class Scope:
         start = f"b * {field}_stride0 + {head} * {field}_stride1 + {dot.q_start} * {field}_stride3"
         lines.append(f"{prefix}at = {field}_data + {start}")
         size = f"{field}_stride3, {dot.width}, {room(dot.width)}"
-        return f"load_rows({prefix}at, q, {field}_stride2, q_live, {size})"
+        rows = f"{prefix}at, q, {field}_stride2, q_live, {size}"
+        start = "start" if self.by_keys else "q_first.to(tl.int32)"
+        if not self.describe(f"{prefix}at", field, "n_q", "BLOCK_M", dot.q_start, dot.width, lines):
+            return f"load_rows({rows})"
+        return f"load_tile({prefix}at_tiles, {start}, {rows})"
+
+    def describe(
+        self, pointer: str, field: str, count: str, block: str, start: int, width: int, lines: list[str]
+    ) -> bool:
+        """Whether tiles of `block` rows from the pointer on come through a descriptor, which `lines` then make."""
+        # Rows of a descriptor begin at multiples of 16 bytes.
+        if not self.descriptors or start % 8:
+            return False
+        shape, strides = f"[tl.maximum({count}, 1).to(tl.int32), {width}]", f"[{field}_stride2, 1]"
+        made = f"tl.make_tensor_descriptor({pointer}, {shape}, {strides}, [{block}, {room(width)}])"
+        lines += ["if ALIGNED:", f"    {pointer}_tiles = {made}", "else:", f"    {pointer}_tiles = None"]
+        return True
 
     def coordinates(self, name: str, flat: str) -> list[str]:
         """Statements for the coordinates of positions on the grid, which are never negative."""
@@ -160,6 +186,12 @@ class Scope:
                 lines.append(f"{own}_last_{i} = tl.where({same}, {last} % {size}, {size - 1})")
             below *= size
         return lines
+
+    def loop(self, first: str, last: str) -> str:
+        """The head of a loop over tiles."""
+        if self.config is not None and self.config.specialize:
+            return f"for i in tl.range({first}, {last}, warp_specialize=True):"
+        return f"for i in range({first}, {last}):"
 
     def head(self, view: View, keyset: KeySetPlan, lines: list[str], prefix: str) -> str:
         """The head of its tensor that a view reads; statements go to `lines`."""

@@ -31,8 +31,11 @@ class Tile:
     def __init__(self, scope: Scope, keyset: KeySetPlan, prefix: str) -> None:
         self.scope, self.keyset, self.prefix = scope, keyset, prefix
         self.heads: list[str] = [self.length]
-        self.pointers = {dot: self._pointer(dot.k, dot.k_start, f"{prefix}k{i}") for i, dot in enumerate(keyset.dots)}
-        self.values = self._pointer(keyset.v, keyset.v_start, f"{prefix}v")
+        self.described: set[str] = set()
+        self.pointers = {
+            dot: self._pointer(dot.k, dot.k_start, dot.width, f"{prefix}k{i}") for i, dot in enumerate(keyset.dots)
+        }
+        self.values = self._pointer(keyset.v, keyset.v_start, self.width, f"{prefix}v")
         self.score = scope.printer(scope.pairs(keyset), f"{prefix}s")
         self.core = self.score.full(self.score.emit(keyset.core).cast("float"), Axes.PAIR)
         self.mask = scope.printer(scope.pairs(keyset), f"{prefix}m")
@@ -52,11 +55,20 @@ class Tile:
         """What the score needs of rows. It may read the number of visible keys."""
         return [self.length, *before(self.score)]
 
-    def _pointer(self, view: View, start: int, name: str) -> str:
+    @property
+    def width(self) -> int:
+        """The width of the values."""
+        return next(branch.width for branch in self.scope.plan.branches if self.keyset in branch.keysets)
+
+    def _pointer(self, view: View, start: int, width: int, name: str) -> str:
         field, paged = self.scope.arguments.field(view.tensor), self._paged(view)
         head = self.scope.head(view, self.keyset, self.heads, f"{name}h")
         batch = "" if paged else f"b * {field}_stride0 + "
         self.heads.append(f"{name} = {field}_data + {batch}{head} * {field}_stride1 + {start} * {field}_stride3")
+        if not (self.scope.by_keys or paged) and self.scope.describe(
+            name, field, "n_k", "BLOCK_N", start, width, self.heads
+        ):
+            self.described.add(name)
         return name
 
     def _paged(self, view: View) -> bool:
@@ -83,6 +95,10 @@ class Tile:
     def _load(self, function: str, view: View, base: str, width: int) -> str:
         field = self.scope.arguments.field(view.tensor)
         size = f"{field}_stride3, {width}, {room(width)}"
+        if base in self.described:
+            columns = function == "load_columns"
+            loaded = f"load_tile({base}_tiles, start, {base}, keys, {field}_stride2, key_live, {size})"
+            return f"tl.trans({loaded})" if columns else loaded
         if not self._paged(view):
             return f"{function}({base}, keys, {field}_stride2, key_live, {size})"
         space = self.scope.pages(self.keyset)

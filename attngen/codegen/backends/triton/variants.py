@@ -36,13 +36,15 @@ class Variants:
 
             # Infinities are part of the computation; on a device nobody mentions them.
             with np.errstate(all="ignore"):
-                self._function[grid](*arguments)
+                self._function[grid](*arguments, self._aligned(arguments))
             return
-        with torch.cuda.device(arguments[0].device):
-            self._variant(arguments)[grid](*arguments)
+        aligned, device = self._aligned(arguments), arguments[0].device
+        with torch.cuda.device(device):
+            if self._config.loads == "descriptor":
+                give_scratch(device)
+            self._variant(arguments, aligned)[grid](*arguments, aligned)
 
-    def _variant(self, arguments: Sequence[Any]) -> Any:
-        aligned = self._aligned(arguments)
+    def _variant(self, arguments: Sequence[Any], aligned: bool) -> Any:
         key = (arguments[0].device, aligned)
         if key not in self._built:
             self._built[key] = self._compile(aligned)
@@ -55,3 +57,17 @@ class Variants:
         source = ast_source(self._function, given.signature, given.constants(aligned), given.divisible(aligned))
         options = {"num_warps": self._config.num_warps, "num_stages": self._config.num_stages}
         return triton.compile(source, options=options)
+
+
+def give_scratch(device: Any) -> None:
+    """Lets Triton have memory for the descriptors that a kernel makes.
+
+    Triton asks a function that every thread has to set for itself, and autograd runs backwards in a thread of its own.
+    """
+    import torch
+    import triton
+
+    def allocate(size: int, alignment: int, stream: int | None) -> Any:
+        return torch.empty(size, dtype=torch.int8, device=device)
+
+    triton.set_allocator(allocate)

@@ -94,11 +94,11 @@ class Visit:
         if inner == 0 or self.scope.one_loop:
             return self._in_order(step)
         lines += [
-            "for i in range(first.to(tl.int32), (last - (whole - full)).to(tl.int32)):",
+            self.scope.loop("first.to(tl.int32)", "(last - (whole - full)).to(tl.int32)"),
             f"    start = tl.where(i < full, i, i + (whole - full)).to(tl.int32) * {self.block}",
             f"    stop = {self.count}",
             block(step(True)),
-            "for i in range(full.to(tl.int32), whole.to(tl.int32)):",
+            self.scope.loop("full.to(tl.int32)", "whole.to(tl.int32)"),
             f"    start = i * {self.block}",
             block(step(False)),
         ]
@@ -107,7 +107,7 @@ class Visit:
     def _in_order(self, step: Step) -> str:
         at = "last - 1 - (i - first)" if self.order == "backward" else "i"
         lines = [
-            "for i in range(first.to(tl.int32), last.to(tl.int32)):",
+            self.scope.loop("first.to(tl.int32)", "last.to(tl.int32)"),
             f"    start = tl.cast({at}, tl.int32) * {self.block}",
             f"    stop = {self.count}",
             block(step(True)),
@@ -141,7 +141,7 @@ class Visit:
                 f"stop = {flat} + {high[-1]}",
                 step(True),
             ]
-            lines += [f"across = {across}", f"for i in range(0, ({count}).to(tl.int32)):", block("\n".join(body))]
+            lines += [f"across = {across}", self.scope.loop("0", f"({count}).to(tl.int32)"), block("\n".join(body))]
         return "\n".join(lines)
 
     # --- tables -------------------------------------------------------------------------------------------------------
@@ -159,12 +159,12 @@ class Visit:
         lines += [f"{end} = tl.load({name}_{end} + row{within})" for end in ("first", "middle", "last")]
         if self.order is not None or self.scope.one_loop:
             at = "last - 1 - (i - first)" if self.order == "backward" else "i"
-            lines += ["for i in range(first, last):", f"    start = {entry.format(at)} * {self.block}"]
+            lines += [self.scope.loop("first", "last"), f"    start = {entry.format(at)} * {self.block}"]
             lines.append(f"    stop = {self.count}")
             return "\n".join([*lines, block(step(True))])
         for begin, end, masked in (("first", "middle", True), ("middle", "last", False)):
             lines += [
-                f"for i in range({begin}, {end}):",
+                self.scope.loop(begin, end),
                 f"    start = {entry.format('i')} * {self.block}",
                 f"    stop = {self.count}",
             ]

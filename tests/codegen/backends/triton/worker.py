@@ -1,21 +1,27 @@
 """Runs cases under Triton's interpreter, which has to be chosen before Triton is imported: its own process.
 
-For every name of a case that comes in, a line of JSON goes out: relative errors against float64, or a message.
+For every name of a case that comes in, a line of JSON goes out: relative errors against float64, or a message. Choices
+of a config may follow the name: `causal|loads=descriptor,loops=one`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import attngen
+from attngen.codegen.backends.triton.backend import TritonBackend
+from attngen.codegen.backends.triton.config import GradientConfig
+from attngen.codegen.plan import Plan
 from tests.codegen.backends.triton.cases import CASES, Case
 from tests.end_to_end.oracle import error
 
@@ -58,6 +64,27 @@ def run(case: Case) -> dict[str, object]:
     return found
 
 
+@contextlib.contextmanager
+def chosen(choices: dict[str, str]) -> Iterator[None]:
+    """Has the backend take configs with these choices."""
+    configs, both = TritonBackend.configs, TritonBackend.configs_backward
+
+    def forward(self: TritonBackend, plan: Plan) -> Any:
+        return tuple(replace(config, **choices) for config in configs(self, plan))  # type: ignore[arg-type]
+
+    def backward(self: TritonBackend, plan: Plan) -> Any:
+        return tuple(
+            GradientConfig(replace(c.queries, **choices), replace(c.keys, **choices))  # type: ignore[arg-type]
+            for c in both(self, plan)
+        )
+
+    TritonBackend.configs, TritonBackend.configs_backward = forward, backward  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        TritonBackend.configs, TritonBackend.configs_backward = configs, both  # type: ignore[method-assign]
+
+
 def gradients(call: Callable[..., Any], case: Case, *qkv: Tensor) -> list[Tensor]:
     """By q, k, v and what is learned, for random cotangents of the result and of the log-sum-exp."""
     leaves = [t.detach().requires_grad_() for t in qkv]
@@ -72,12 +99,13 @@ def gradients(call: Callable[..., Any], case: Case, *qkv: Tensor) -> list[Tensor
 def main() -> None:
     warnings.simplefilter("error")
     for line in sys.stdin:
-        name = line.strip()
+        name, _, choices = line.strip().partition("|")
         try:
-            found = run(CASES[name])
+            with chosen(dict(choice.split("=") for choice in choices.split(",") if choice)):
+                found = run(CASES[name])
         except Exception:
             found = {"failed": traceback.format_exc()}
-        print(json.dumps({"name": name, **found}), flush=True)
+        print(json.dumps({"name": line.strip(), **found}), flush=True)
 
 
 main()
