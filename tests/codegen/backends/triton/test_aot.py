@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import attngen
-from attngen import masks
+from attngen import masks, scores
 from attngen.codegen.backends.triton import aot
-from attngen.codegen.backends.triton.ahead import Binary
+from attngen.codegen.backends.triton.ahead import Binary, build_apart
+from attngen.codegen.backends.triton.config import default, default_backward
 from attngen.codegen.backends.triton.lint import complaints
 from attngen.codegen.bundle.manifest import BundledKernel
 from attngen.codegen.devices import built_for
@@ -28,7 +31,7 @@ def linter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def built(work: Path, build: Any = pretend.build, arch: str = "sm_90") -> BundledKernel:
-    (kernel,) = aot.build_kernels(PLAN, arch, work, "here", build)
+    (kernel,) = aot.build_kernels(PLAN, arch, work, "here", build, backward=False)
     return kernel
 
 
@@ -50,9 +53,36 @@ def test_files_and_facts(tmp_path: Path) -> None:
 
 def test_the_config_is_that_of_the_architecture() -> None:
     for arch in ("sm_80", "sm_90", "sm_100"):
-        (role,) = aot.roles(PLAN, arch)
-        assert role.config == aot.default(PLAN, built_for(arch).capability[0])
-        assert (role.role, role.entry, role.file) == ("forward", "forward", "forward.py")
+        major = built_for(arch).capability[0]
+        forward, rows, queries, keys = aot.roles(PLAN, arch)
+        assert forward.config == default(PLAN, major)
+        assert (forward.role, forward.entry, forward.file) == ("forward", "forward", "forward.py")
+        both = default_backward(PLAN, major)
+        assert [role.config for role in (rows, queries, keys)] == [both.queries, both.queries, both.keys]
+        assert {(role.file, role.text) for role in (rows, queries, keys)} == {("backward.py", keys.text)}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+def test_machine_code_of_a_backward_takes_what_is_passed(tmp_path: Path) -> None:
+    """Tables seen from the keys, a learned input, a log-sum-exp: building checks the parameters that it declares."""
+    ids, table = torch.arange(64) // 9, torch.zeros(2, 127)
+    spec = attngen.Spec(mask=masks.document(ids), score=scores.relative_bias(table))
+    plan = plan_of(spec, dtype="bf16", lse=True)
+    real: list[str] = []
+
+    def some(path: Path, entry: str, signature: Any, constants: Any, divisible: Any, *rest: Any) -> Binary:
+        chosen = path.stem == "backward_inputs" and divisible
+        real.extend([entry] if chosen else [])
+        return (build_apart if chosen else pretend.build)(path, entry, signature, constants, divisible, *rest)
+
+    built = {kernel.role: kernel for kernel in aot.build_kernels(plan, "sm_90", tmp_path, "", some)}
+    assert real == ["rows", "queries", "keys"]
+    for role in real:
+        aligned = built[role].variants[0]
+        code = (tmp_path / aligned.cubin).read_bytes()
+        assert code.startswith(b"\x7fELF")
+        assert aligned.symbol.encode() in code
+        assert {"*i64", "*fp32", "*i32"} <= {kind for _, kind in aligned.passed}
 
 
 def test_complaints_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

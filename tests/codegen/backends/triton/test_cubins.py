@@ -28,7 +28,7 @@ Q, K, V = (torch.zeros(2, 3, n, d, dtype=torch.bfloat16) for n, d in ((130, 32),
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BundledKernel:
     pretend.pretend(monkeypatch)
-    (kernel,) = aot.build_kernels(PLAN, "sm_90", tmp_path, "", pretend.build)
+    (kernel,) = aot.build_kernels(PLAN, "sm_90", tmp_path, "", pretend.build, backward=False)
     return kernel
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,27 @@ def test_single_elements_are_read_past_the_pipeline() -> None:
     loaded = linted("relative", "sm_90", 128, config=TritonConfig(128, 64, 8, 2, "tf32x3", lookups="load"))
     assert loaded["shared"] >= inline["shared"] + 32 * 1024
     assert loaded["local_stores"] > inline["local_stores"] == 0
+
+
+ENGINE = TritonConfig(128, 64, 4, 2, "tf32x3", loops="one", loads="descriptor", specialize=True)
+
+
+@pytest.mark.parametrize("name", ["causal", "alibi"])
+def test_specialised_warps(name: str) -> None:
+    found = linted(name, "sm_90", 128, config=ENGINE)
+    assert found["complaints"] == []
+    assert found["specialized"]
+
+
+@pytest.mark.parametrize("change", [{"num_warps": 8}, {"loads": "pointer", "num_warps": 8}], ids=["warps", "pointers"])
+def test_specialised_warps_that_triton_drops_are_noticed(change: dict[str, Any]) -> None:
+    found = linted("causal", "sm_90", 64, config=replace(ENGINE, **change))
+    assert any("dropped in silence" in complaint for complaint in found["complaints"])
+
+
+def test_descriptors_take_fewer_registers() -> None:
+    config = TritonConfig(128, 64, 8, 2, "tf32x3")
+    pointers = linted("causal", "sm_90", 64, config=config)
+    tiles = linted("causal", "sm_90", 64, config=replace(config, loads="descriptor"))
+    assert tiles["complaints"] == pointers["complaints"] == []
+    assert tiles["registers"] < pointers["registers"]

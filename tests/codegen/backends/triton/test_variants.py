@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,9 @@ class Counting(Variants):
         self.compiled.append(aligned)
         return aligned
 
+    def binary(self, arguments: list[Any]) -> Any:
+        return self._variant(arguments, self._aligned(arguments))
+
 
 def made(tmp_path: Path, plan: Plan) -> tuple[Counting, Parameters]:
     path = tmp_path / "forward.py"
@@ -53,7 +59,7 @@ def test_forty_shapes_and_two_binaries(tmp_path: Path) -> None:
     variants, given = made(tmp_path, plan_of(attngen.Spec(mask=masks.sliding_window(9))))
     for rows in (1, 2, 16, 17, 64, 100, 128, 1000, 4096, 5000):
         for d in (16, 24, 64, 65):
-            variants._variant(arguments(given, rows=rows, d=d))
+            variants.binary(arguments(given, rows=rows, d=d))
     assert sorted(variants.compiled) == [False, True]
 
 
@@ -64,7 +70,7 @@ def test_forty_shapes_and_two_binaries(tmp_path: Path) -> None:
 )
 def test_what_is_aligned(tmp_path: Path, change: dict[str, int], aligned: bool) -> None:
     variants, given = made(tmp_path, plan_of(attngen.Spec()))
-    assert variants._variant(arguments(given, **{"rows": 5, "d": 64, **change})) is aligned
+    assert variants.binary(arguments(given, **{"rows": 5, "d": 64, **change})) is aligned
 
 
 def test_captured_tensors_may_lie_anywhere(tmp_path: Path) -> None:
@@ -74,4 +80,24 @@ def test_captured_tensors_may_lie_anywhere(tmp_path: Path) -> None:
     values = dict(zip(given.signature, arguments(given, rows=16, d=64), strict=True))
     table = [name for name in given.signature if name.endswith(("stride0", "stride1")) and name not in given.strides]
     assert table
-    assert variants._variant(list((values | dict.fromkeys(table, 7)).values())) is True
+    assert variants.binary(list((values | dict.fromkeys(table, 7)).values())) is True
+
+
+def test_descriptors_find_memory_in_every_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton forgets the allocator in a new thread, such as autograd's."""
+    from triton.runtime import _allocation
+
+    class Launched:
+        def __getitem__(self, grid: Any) -> Any:
+            return lambda *arguments: taken.append(_allocation._allocator.get()(256, 128, None))
+
+    taken: list[torch.Tensor] = []
+    variants, given = made(tmp_path, plan_of(attngen.Spec()))
+    monkeypatch.setattr(variants, "_config", replace(CONFIG, loads="descriptor"))
+    monkeypatch.setattr(variants, "_variant", lambda arguments, aligned: Launched())
+    monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
+    for _ in range(2):
+        thread = threading.Thread(target=variants.run, args=((1, 1, 1), arguments(given, rows=5, d=64)))
+        thread.start()
+        thread.join()
+    assert [t.numel() for t in taken] == [256, 256]
