@@ -161,7 +161,7 @@ def _without_dout(expr: Expr) -> Expr | None:
                 return mul(first, b)
             second = _without_dout(b)
             return None if second is None else mul(a, second)
-        case Op(name="div" | "safe_div" as name, args=(a, b)):
+        case Op(name="truediv" | "safe_div" as name, args=(a, b)):
             above = _without_dout(a)
             return None if above is None else op(name, above, b)
         case Op(name="where", args=(condition, a, b)):

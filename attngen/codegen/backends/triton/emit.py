@@ -13,6 +13,7 @@ from attngen.codegen.backends.triton.emit_branch import BranchEmitter
 from attngen.codegen.backends.triton.scope import Scope
 from attngen.codegen.backends.triton.text import block
 from attngen.codegen.calls.arguments import arguments_of
+from attngen.codegen.derive.hoist import with_hoisted_scores
 from attngen.codegen.plan import Plan
 from attngen.codegen.printers.triton import library
 from attngen.ir.nodes import Concat
@@ -49,6 +50,7 @@ class KernelHoles:
 
 def emit(plan: Plan, config: TritonConfig) -> SourceFile:
     """The module of the forward."""
+    plan = with_hoisted_scores(plan)
     scope = Scope(plan, arguments_of(plan), config=config)
     names = prefixes()
     branches = [BranchEmitter(scope, i, offset, names).text() for i, offset in enumerate(offsets(plan))]

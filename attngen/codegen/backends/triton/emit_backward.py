@@ -16,6 +16,7 @@ from attngen.codegen.backends.triton.emit_rows import RowsEmitter
 from attngen.codegen.backends.triton.flows import flows_of
 from attngen.codegen.backends.triton.scope import Scope
 from attngen.codegen.calls.arguments import arguments_of
+from attngen.codegen.derive.hoist import with_hoisted_scores
 from attngen.codegen.plan import Plan
 
 KERNELS = ("rows", "queries", "keys")
@@ -24,7 +25,7 @@ KERNELS = ("rows", "queries", "keys")
 def emit_backward(plan: Plan, config: GradientConfig, wanted: frozenset[str]) -> SourceFile:
     """The module of the backward."""
     arguments, names = arguments_of(plan), prefixes()
-    by_queries = Scope(plan, arguments, config=config.queries)
+    by_queries = Scope(with_hoisted_scores(plan), arguments, config=config.queries)
     by_keys = Scope(plan, arguments, by_keys=True, config=config.keys)
     given, flows = backward_parameters(plan, wanted), flows_of(plan, wanted)
     rows, queries, keys = [], [], []
