@@ -14,7 +14,7 @@ QUERIES_AND_WARPS = ((64, 4), (64, 8), (128, 8))
 """128 queries and 4 warps would leave no registers beside the sums of 128 channels."""
 KEYS = (32, 64, 128)
 STAGES = (2, 3, 4)
-GRADIENT_TILES = ((64, 64, 4), (64, 64, 8), (64, 32, 4), (64, 32, 8), (128, 32, 8), (128, 64, 8))
+GRADIENT_TILES = ((64, 64, 4), (64, 64, 8), (64, 32, 4), (64, 32, 8), (128, 32, 8), (128, 64, 8), (128, 16, 8))
 """Rows of the sums, rows of what is passed over, warps."""
 STAGES_OVER_KEYS, STAGES_OVER_QUERIES = (2, 3), (1, 2)
 """The kernel that loops over queries keeps twice the sums, and more of what it passes over."""
@@ -31,6 +31,10 @@ def forward_candidates(backend: Backend, plan: Plan, dry: bool) -> list[TritonCo
     ]
     if any(keyset.masked for branch in plan.branches for keyset in branch.keysets):
         around += [replace(config, loops="one") for config in around if config.num_stages == STAGES[0]]
+    around += [replace(config, loads="descriptor") for config in around if config.num_stages == STAGES[0]]
+    # Warps with roles of their own: what Triton needs for them is known.
+    roles = replace(own, block_m=128, num_warps=4, loops="one", loads="descriptor", specialize=True)
+    around += [replace(roles, block_n=n, num_stages=stages) for n, stages in product(KEYS[1:], STAGES[:2])]
     return list(dict.fromkeys([own, *around]))
 
 
@@ -65,6 +69,8 @@ def _gradient_choices(backend: Backend, plan: Plan) -> tuple[GradientConfig, lis
         replace(own.keys, block_m=n, block_n=m, num_warps=warps, num_stages=stages)
         for (m, n, warps), stages in product(GRADIENT_TILES, STAGES_OVER_QUERIES)
     ]
+    queries += [replace(c, loads="descriptor") for c in queries if c.num_stages == STAGES_OVER_KEYS[0]]
+    keys += [replace(c, loads="descriptor") for c in keys if c.num_stages == STAGES_OVER_QUERIES[-1]]
     if any(branch.scan for branch in plan.branches):
         # Its kernels hand numbers over for tiles of keys, which have to be the same.
         size = own.queries.block_n
