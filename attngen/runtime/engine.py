@@ -13,6 +13,7 @@ from attngen import settings
 from attngen.codegen.backend import BackwardLaunch, Call, Launch
 from attngen.codegen.derive.passes import last_declared
 from attngen.codegen.plan import make_plan, value_extent
+from attngen.codegen.precision import bare_tf32
 from attngen.codegen.problem import Operand, Problem
 from attngen.codegen.saved import saved_columns
 from attngen.errors import InputError
@@ -100,7 +101,7 @@ class Engine:
         self.wide = self.viewed.union(name for name in projections if name is not None)
         self.indexed = plain_indices(spec)
         self.read = read_by_expressions(spec)
-        self._compiled: dict[tuple[str, Problem, bool], Compiled] = {}
+        self._compiled: dict[tuple[str, Problem, bool, bool], Compiled] = {}
         self._launches: dict[tuple[object, ...], Launch] = {}
         self._backward_launches: dict[tuple[object, ...], BackwardLaunch] = {}
 
@@ -121,7 +122,7 @@ class Engine:
         the rows are what that backward needs.
         """
         key = (q.shape, q.stride(), q.dtype, q.device, k.shape, k.stride(), k.dtype, k.device, v.shape, v.stride(),
-               v.dtype, v.device, return_lse, save,
+               v.dtype, v.device, return_lse, save, bare_tf32(q.device.type),
                *((t.shape, t.stride(), t.dtype, t.device) for t in inputs))  # fmt: skip
         launch = self._launches.get(key)
         if launch is None:
@@ -149,7 +150,7 @@ class Engine:
         exactly where the forward returned a log-sum-exp. Gradients lie in memory as `torch.empty_like` of their tensor.
         """
         key = (dout.stride(), q.shape, q.stride(), q.dtype, q.device, k.shape, k.stride(), k.dtype, k.device, v.shape,
-               v.stride(), v.dtype, v.device, dlse is None, *wanted,
+               v.stride(), v.dtype, v.device, dlse is None, bare_tf32(q.device.type), *wanted,
                *((t.shape, t.stride(), t.dtype, t.device) for t in inputs))  # fmt: skip
         launch = self._backward_launches.get(key)
         if launch is None:
@@ -181,7 +182,7 @@ class Engine:
         """The kernel for the dtypes and widths of these tensors, built on first use."""
         problem = self.problem(q, k, v, inputs, return_lse)
         self._check_lse(return_lse)
-        place = (q.device.type, problem, gradients)
+        place = (q.device.type, problem, gradients, bare_tf32(q.device.type))
         found = self._compiled.get(place)
         if found is None:
             asked = frozenset(n for n, t in zip(self.operands[3:], inputs, strict=True) if t.requires_grad)

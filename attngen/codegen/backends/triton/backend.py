@@ -17,11 +17,13 @@ from attngen.codegen.backends.triton.emit import emit
 from attngen.codegen.backends.triton.emit_backward import KERNELS, emit_backward
 from attngen.codegen.backends.triton.launch import prepare
 from attngen.codegen.backends.triton.launch_backward import prepare_backward
+from attngen.codegen.backends.triton.module import one_at_a_time
 from attngen.codegen.backends.triton.support import backward_refusal, refusal
 from attngen.codegen.backends.triton.variants import Variants
 from attngen.codegen.fingerprint import package_fingerprint
 from attngen.codegen.lower.lowered import lowered, lowered_backward, lowered_launch
 from attngen.codegen.plan import Plan
+from attngen.codegen.precision import bare_tf32
 from attngen.ir.text import text
 from attngen.templates import fingerprint
 
@@ -59,8 +61,16 @@ class TritonBackend:
         import torch
 
         found = default(lowered(plan), torch.cuda.get_device_capability()[0])
+        return (self._as_told(found),)
+
+    def _as_told(self, config: TritonConfig) -> TritonConfig:
+        """The config on this machine: torch says whether tf32 will do for float32."""
+        import torch
+
+        if bare_tf32(self.device):
+            config = replace(config, precision="tf32")
         # The instruction for single elements is one of NVIDIA's.
-        return (found if torch.version.hip is None else replace(found, lookups="load"),)
+        return config if torch.version.hip is None else replace(config, lookups="load")
 
     def emit(self, plan: Plan, config: TritonConfig) -> SourceFile:
         return emit(lowered(plan), config)
@@ -97,7 +107,7 @@ class TritonBackend:
 
     def prepare(self, built: Built, plan: Plan, call: Call) -> Launch:
         make = partial(prepare, built.kernels[FORWARD], built.config)
-        return lowered_launch(plan, call, make, (built.config.block_m, 1))
+        return one_at_a_time(lowered_launch(plan, call, make, (built.config.block_m, 1)))
 
     def supports_backward(self, plan: Plan) -> str | None:
         return backward_refusal(plan)
@@ -109,9 +119,7 @@ class TritonBackend:
         import torch
 
         found = default_backward(lowered(plan), torch.cuda.get_device_capability()[0])
-        if torch.version.hip is not None:
-            found = GradientConfig(replace(found.queries, lookups="load"), replace(found.keys, lookups="load"))
-        return (found,)
+        return (GradientConfig(self._as_told(found.queries), self._as_told(found.keys)),)
 
     def emit_backward(self, plan: Plan, config: GradientConfig, wanted: frozenset[str]) -> SourceFile:
         return emit_backward(lowered(plan), config, wanted)
@@ -125,4 +133,4 @@ class TritonBackend:
 
     def prepare_backward(self, built: Built, plan: Plan, call: Call, wanted: frozenset[str]) -> BackwardLaunch:
         make = partial(prepare_backward, built.kernels, built.config, wanted=wanted)
-        return lowered_backward(plan, call, make, (built.config.queries.block_m, 1))
+        return one_at_a_time(lowered_backward(plan, call, make, (built.config.queries.block_m, 1)))
