@@ -81,7 +81,7 @@ def build_bundle(
         check_widths(spec, d, dv, named)
     refuse_occupied(place, force)
     with published(place, force) as work:
-        problems = []
+        problems: list[BundledProblem] = []
         for dtype in chosen[1]:
             for d, dv in widths:
                 plan = _plan(spec, dtype, d, dv, named)

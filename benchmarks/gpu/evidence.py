@@ -3,8 +3,8 @@
     python -m benchmarks.gpu.evidence [--arch sm_90] [--out DIR] [--only TEXT]
 
 writes DIR/evidence.md and evidence.json (benchmarks/results/h200): for each row the command that measures it, the
-commit, the library's own config, registers, shared memory, matrix products and full waits in the main loops, complaints,
-and the figure of table.json beside it where there is one.
+commit, the library's own config, registers, shared memory, products and full waits in the main loops, complaints, and
+the figure of table.json beside it where there is one.
 """
 
 from __future__ import annotations

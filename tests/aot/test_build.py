@@ -30,12 +30,11 @@ def files(directory: Path) -> dict[str, bytes]:
 def test_what_is_in_it(make: Make) -> None:
     directory = make(WINDOW, archs=["sm_100", "sm_80"], dtypes=["fp32", "bf16"], head_dims=[32, 16], value_dim=16)
     names = sorted(files(directory))
-    assert len(names) == 2 * 2 * 2 * 3 + 1
-    assert names[:3] == [
-        "bf16-d16/sm_100/forward.aligned.cubin",
-        "bf16-d16/sm_100/forward.generic.cubin",
-        "bf16-d16/sm_100/forward.py",
-    ]
+    assert len(names) == 2 * 2 * 2 * (3 + 7) + 1
+    cubins = [f"{function}.{variant}" for function in ("backward.keys", "backward.queries", "backward.rows", "forward")
+              for variant in ("aligned", "generic")]  # fmt: skip
+    there = [name.removeprefix("bf16-d16/sm_100/") for name in names[:10]]
+    assert there == sorted([*(f"{cubin}.cubin" for cubin in cubins), "backward.py", "forward.py"])
     assert "fp32-d32-v16/sm_80/forward.py" in names
     manifest = json.loads((directory / "manifest.json").read_text())
     assert manifest["format"] == 1
@@ -48,7 +47,11 @@ def test_what_is_in_it(make: Make) -> None:
     problem = manifest["problems"][0]
     assert "needs no mask inside" in problem["plan"]
     assert problem["problem"]["operands"][0] == {"dtype": "bfloat16", "name": "q", "rank": 4, "width": 16}
-    assert [kernel["arch"] for kernel in problem["kernels"]] == ["sm_80", "sm_100"]
+    roles = ["forward", "rows", "queries", "keys"]
+    assert [(kernel["arch"], kernel["role"]) for kernel in problem["kernels"]] == [
+        (arch, role) for arch in ("sm_80", "sm_100") for role in roles
+    ]
+    assert [kernel["options"] for kernel in problem["kernels"][1:4]] == [{"wanted": []}] * 3
     kernel = problem["kernels"][0]
     assert (kernel["role"], kernel["entry"], kernel["options"]) == ("forward", "forward", {})
     assert kernel["config"]["num_warps"] == 8
@@ -60,6 +63,21 @@ def test_what_is_in_it(make: Make) -> None:
     assert set(generic["passed"]) - set(aligned["passed"]) == channels
     assert aligned["resources"]["registers"] == 100
     assert aligned["complaints"] == []
+
+
+def test_inputs_that_may_be_learned_have_a_second_backward(make: Make) -> None:
+    directory = make(attngen.Spec(mask=masks.document(torch.zeros(40, dtype=torch.int64)), score="score * gain[h]"))
+    kernels = json.loads((directory / "manifest.json").read_text())["problems"][0]["kernels"]
+    assert [(each["role"], each["options"].get("wanted"), Path(each["source"]).name) for each in kernels] == [
+        ("forward", None, "forward.py"),
+        *((role, [], "backward.py") for role in ("rows", "queries", "keys")),
+        *((role, ["gain"], "backward_inputs.py") for role in ("rows", "queries", "keys")),
+    ]
+
+
+def test_the_forward_alone(make: Make) -> None:
+    names = sorted(path.name for path in make(WINDOW, backward=False).rglob("*") if path.is_file())
+    assert names == ["forward.aligned.cubin", "forward.generic.cubin", "forward.py", "manifest.json"]
 
 
 def test_equal_builds_give_equal_files(make: Make) -> None:
@@ -77,7 +95,11 @@ def test_nothing_in_it_tells_of_the_machine(make: Make, tmp_path: Path) -> None:
 def test_each_kernel_is_told_of(make: Make) -> None:
     told: list[Step] = []
     make(WINDOW, archs=["sm_90", "sm_80"], each=told.append)
-    assert [(step.problem.title, step.kernel.arch) for step in told] == [("bf16 D 16", "sm_80"), ("bf16 D 16", "sm_90")]
+    assert [(step.problem.title, step.kernel.arch, step.kernel.title) for step in told] == [
+        ("bf16 D 16", arch, title)
+        for arch in ("sm_80", "sm_90")
+        for title in ("forward", "backward rows", "backward queries", "backward keys")
+    ]
 
 
 def test_the_mode_is_the_users(make: Make) -> None:
@@ -166,6 +188,23 @@ def test_a_head_dimension_that_no_block_holds(make: Make, tmp_path: Path, monkey
         "nearest that fits is 128"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_head_dimension_whose_backward_no_block_holds(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shared_of(binary: Binary) -> Resources:
+        return pretend.resources(binary, shared=200000 if binary.name == "keys" else 1000)
+
+    monkeypatch.setattr("attngen.codegen.backends.triton.aot.lint", shared_of)
+    with pytest.raises(InputError) as caught:
+        make(WINDOW, archs=["sm_80"], head_dims=[4])
+    assert str(caught.value) == (
+        "head_dim: 4 in bf16 takes 200000 bytes of shared memory in its backward (keys), and a block on sm_80 (A100) "
+        "has 166912; no smaller one fits either; without its backward it may fit: --forward-only (backward=False)"
+    )
+    assert list(tmp_path.iterdir()) == []
+    assert make(WINDOW, archs=["sm_80"], head_dims=[4], backward=False).is_dir()
 
 
 def test_a_spec_without_a_triton_kernel(make: Make) -> None:

@@ -23,6 +23,7 @@ from tests.aot.conftest import Make
 from tests.aot.pretend import Launched, Recorder, passed_of
 
 ALIBI = attngen.Spec(mask=masks.sliding_window(5), score=scores.alibi(torch.ones(2)))
+EARLY_SINK = attngen.Spec(normalizer=normalizers.chained("c", normalizers.softmax(sink=0.5), normalizers.none()))
 Q = torch.zeros(1, 2, 40, 16, dtype=torch.bfloat16)
 SLOPES = torch.tensor([0.5, 0.25])
 
@@ -209,16 +210,121 @@ def test_an_input_of_another_dtype(make: Make) -> None:
     )
 
 
-def test_gradients(make: Make) -> None:
-    kernel, driver = loaded(make(ALIBI), {"slopes": SLOPES})
+FORWARD_ONLY = (
+    "q, k, v: require grad, and this bundle holds no backward: it was built without one (--forward-only); call its "
+    "kernel under torch.no_grad(), or use attngen.compile"
+)
+
+
+def test_gradients_of_a_bundle_without_a_backward(make: Make) -> None:
+    kernel, driver = loaded(make(ALIBI, backward=False), {"slopes": SLOPES})
     q = Q.clone().requires_grad_()
-    assert refused(lambda: kernel(q, Q, Q)) == (
-        "q, k, v: require grad, and this bundle holds no backward; call its kernel under torch.no_grad(), or use "
-        "attngen.compile"
-    )
+    assert refused(lambda: kernel(q, Q, Q)) == FORWARD_ONLY
+    with pytest.raises(Exception, match="this bundle holds no backward: it was built without one"):
+        torch.compile(lambda q: kernel(q, Q, Q), fullgraph=True, backend="aot_eager")(q)
     with torch.no_grad():
         kernel(q, Q, Q)
     assert len(driver.launched) == 1
+
+
+def test_gradients_of_a_spec_without_a_backward(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    kernel, _ = loaded(make(EARLY_SINK, head_dims=[16, 32]))
+    reason = "a sink in an earlier pass of a chain has no Triton backward yet"
+    assert caplog.messages == [f"{EARLY_SINK.ir.name}: the bundle holds no backward: {reason}"]
+    assert refused(lambda: kernel(Q.clone().requires_grad_(), Q, Q)) == (
+        f"q, k, v: require grad, and this bundle holds no backward: {reason}; call its kernel under torch.no_grad(), "
+        "or use attngen.compile"
+    )
+
+
+# Gradients
+
+
+def codes(driver: Recorder) -> list[str]:
+    return [launch.image.decode().removeprefix("sm_90 ") for launch in driver.launched]
+
+
+def test_a_backward_launches_three_kernels(make: Make) -> None:
+    directory = make(ALIBI)
+    kernel, driver = loaded(directory, {"slopes": SLOPES})
+    q, k, v = (torch.zeros(3, 2, n, 16, dtype=torch.bfloat16).requires_grad_() for n in (200, 40, 40))
+    out, lse = kernel(q, k, v, return_lse=True)
+    dout, dlse = torch.ones_like(out), torch.ones_like(lse)
+    dq, dk, dv = torch.autograd.grad((out, lse), (q, k, v), (dout, dlse))
+    names = ("rows", "queries", "keys")
+    assert codes(driver) == ["forward forward aligned", *(f"backward {name} aligned" for name in names)]
+    assert [launch.symbol for launch in driver.launched] == ["forward", *names]
+    kernels = {kernel.role: kernel for kernel in open_bundle(directory).manifest.problems[0].kernels[:4]}
+    passed = {name: [n for n, _ in kernels[name].variants[0].passed] for name in kernels}
+    values = {x.symbol: dict(zip(passed[x.symbol], x.values, strict=True)) for x in driver.launched}
+    tensors = {"q": q, "k": k, "v": v, "x3_slopes": SLOPES, "dout": dout, "dlse": dlse}
+    tensors |= {"dq_0_0": dq, "dk_0_0_0": dk, "dv_0_0": dv}
+    for name in names:
+        assert [values[name][f"{t}_data"] for t in tensors] == [t.data_ptr() for t in tensors.values()]
+        assert [values[name][n] for n in ("n_b", "n_h", "n_q", "most_keys", "has_dlse")] == [3, 2, 200, 40, 1]
+    # What the forward saved is what the backward reads; and kernels of a backward share the state of rows.
+    assert values["forward"]["save"] == 1
+    assert len({each["saved_data"] for each in values.values()}) == 1
+    assert len({values[name]["state_data"] for name in names}) == 1
+    queries, keys = (kernels[name].config for name in ("queries", "keys"))
+    tiles = [-(-200 // queries["block_m"]), -(-200 // queries["block_m"]), -(-40 // keys["block_n"])]
+    assert [launch.grid for launch in driver.launched[1:]] == [(3 * 2 * n, 1, 1) for n in tiles]
+
+
+def test_the_log_sum_exp_may_have_no_gradient(make: Make) -> None:
+    kernel, driver = loaded(make(ALIBI), {"slopes": SLOPES})
+    q = Q.clone().requires_grad_()
+    kernel(q, Q, Q).backward(Q)
+    assert len(driver.launched) == 4
+    assert q.grad is not None
+    assert q.grad.shape == Q.shape
+
+
+def test_a_cotangent_that_is_not_aligned_takes_the_other_code(make: Make) -> None:
+    kernel, driver = loaded(make(ALIBI), {"slopes": SLOPES})
+    kernel(Q.clone().requires_grad_(), Q, Q).sum().backward()  # one number, seen everywhere
+    names = ("rows", "queries", "keys")
+    assert codes(driver) == ["forward forward aligned", *(f"backward {name} generic" for name in names)]
+
+
+def test_gradients_of_inputs_have_kernels_of_their_own(make: Make) -> None:
+    kernel, driver = loaded(make(ALIBI))
+    q, slopes = Q.clone().requires_grad_(), SLOPES.clone().requires_grad_()
+    kernel(q, Q, Q, slopes=slopes).backward(Q)
+    assert slopes.grad is not None
+    assert slopes.grad.shape == slopes.shape
+    kernel(q, Q, Q, slopes=SLOPES).backward(Q)
+    names = ("rows", "queries", "keys")
+    forward = "forward forward aligned"
+    learned, plain = ([f"{file} {name} aligned" for name in names] for file in ("backward_inputs", "backward"))
+    assert codes(driver) == [forward, *learned, forward, *plain]
+
+
+def test_what_only_masks_read_has_a_gradient_of_zeros(make: Make) -> None:
+    near, gain = torch.ones(40).requires_grad_(), torch.ones(2).requires_grad_()
+    spec = attngen.Spec(mask=lambda kv: near[kv] > 0.5, score=lambda score, h: score * gain[h])
+    kernel, driver = loaded(make(spec), {"near": near, "gain": gain.detach()})
+    kernel(Q, Q, Q).backward(Q)
+    assert near.grad is not None
+    assert torch.equal(near.grad, torch.zeros(40))
+    assert codes(driver)[1] == "backward rows aligned"
+
+
+def test_gradients_under_torch_compile(make: Make) -> None:
+    kernel, driver = loaded(make(ALIBI), {"slopes": SLOPES})
+    q = Q.clone().requires_grad_()
+    torch.compile(lambda q: kernel(q, Q, Q), fullgraph=True, backend="aot_eager")(q).backward(Q)
+    assert [launch.symbol for launch in driver.launched] == ["forward", "rows", "queries", "keys"]
+
+
+def test_the_source_of_a_backward(make: Make) -> None:
+    directory = make(ALIBI)
+    kernel, _ = loaded(directory, {"slopes": SLOPES})
+    compiled = kernel.engine().compiled(Q, Q, Q, [SLOPES], False, True)
+    backend, (config,) = compiled.backend, compiled.backend.configs_backward(compiled.plan)
+    for wanted, file in ((frozenset[str](), "backward.py"), (frozenset({"slopes"}), "backward_inputs.py")):
+        found = backend.emit_backward(compiled.plan, config, wanted)
+        assert found.text == (directory / "bf16-d16/sm_90" / file).read_text()
 
 
 def test_programs_without_their_bundle() -> None:
@@ -248,17 +354,18 @@ def test_another_version(make: Make) -> None:
     )
 
 
-@pytest.mark.parametrize("part", ["plan", "signature"])
+@pytest.mark.parametrize("part", ["plan", "signature", "signature of the backward"])
 def test_another_plan_under_the_same_version(make: Make, part: str) -> None:
     def change(body: dict[str, Any]) -> None:
         problem = body["problems"][0]
         if part == "plan":
             problem["plan"] += "\nmore"
         else:
-            problem["kernels"][0]["signature"].reverse()
+            problem["kernels"][0 if part == "signature" else 3]["signature"].reverse()
 
     kernel, _ = loaded(changed(make(ALIBI), change), {"slopes": SLOPES})
-    assert "built it, from another plan than this version derives" in refused(lambda: kernel(Q, Q, Q))
+    q = Q.clone().requires_grad_(part == "signature of the backward")
+    assert "built it, from another plan than this version derives" in refused(lambda: kernel(q, Q, Q))
 
 
 def test_an_architecture_without_its_kernel(make: Make) -> None:
@@ -270,6 +377,14 @@ def test_an_architecture_without_its_kernel(make: Make) -> None:
     kernel(Q, Q, Q)
     wide = torch.zeros(1, 2, 8, 32, dtype=Q.dtype)
     assert "has no forward kernel of bf16 D 32 for sm_90; build it again" in refused(lambda: kernel(wide, wide, wide))
+
+
+def test_a_backward_without_one_of_its_kernels(make: Make) -> None:
+    directory = changed(make(ALIBI), lambda body: body["problems"][0]["kernels"].pop())
+    kernel, _ = loaded(directory, {"slopes": SLOPES})
+    kernel(Q, Q, Q)
+    message = refused(lambda: kernel(Q.clone().requires_grad_(), Q, Q))
+    assert "has no keys kernel of bf16 D 16 for sm_90; build it again" in message
 
 
 # No compiler
@@ -284,7 +399,7 @@ from pretend import Recorder, passed_of
 driver = Recorder(passed_of(open_bundle(__import__("pathlib").Path(sys.argv[1]))))
 kernel = attngen.load_bundle(sys.argv[1], {"slopes": torch.ones(2)}, driver=driver)
 q = torch.zeros(1, 2, 40, 16, dtype=torch.bfloat16)
-kernel(q, q, q)
+kernel(q.requires_grad_(), q, q).sum().backward()
 print(len(driver.launched), "launched")
 """
 
@@ -294,7 +409,7 @@ def test_it_runs_where_neither_triton_nor_templates_can_be_loaded(make: Make) ->
     environment = {**os.environ, "PYTHONPATH": f"{here.parents[1]}{os.pathsep}{here}", "ATTNGEN_DISABLE_JIT": "1"}
     command = [sys.executable, "-c", WITHOUT_TRITON, str(make(ALIBI))]
     done = subprocess.run(command, cwd=here.parents[1], env=environment, capture_output=True, text=True)
-    assert done.stdout == "1 launched\n", done.stderr
+    assert done.stdout == "4 launched\n", done.stderr
 
 
 def test_a_bundle_is_missed_where_there_is_none(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from attngen.codegen.backends.triton import module
 from attngen.codegen.bundle.files import Bundle, open_bundle
 from attngen.codegen.bundle.manifest import BundledKernel, Variant
 from attngen.codegen.bundle.packing import ctype
+from attngen.ir.nodes import Layout
 from tests.aot import pretend
 from tests.end_to_end.oracle import error
 
@@ -51,8 +52,10 @@ class Interpreting(pretend.Recorder):
             value = ctype(kind).from_address(at).value
             values[name] = memory(value, kind) if kind in ELEMENTS else value
         function = getattr(module.load(self.bundle.directory / found.source), found.entry)
+        # What is a constant of the machine code is an argument of the source.
+        constants = {name: variant.name == "aligned" for name in function.arg_names if name not in values}
         with np.errstate(all="ignore"):
-            function[grid](*(values[name] for name, _ in found.signature))
+            function[grid](*(values[name] for name, _ in found.signature), **constants)
 
     def _of(self, image: bytes) -> tuple[BundledKernel, Variant]:
         assert self.bundle is not None
@@ -79,7 +82,7 @@ class Case:
     d: tuple[int, int] = (16, 16)
     dtype: str = "fp32"
     lse: bool = False
-    layout: str = "bhnd"
+    layout: Layout = "bhnd"
     learned: bool = False
 
 
@@ -109,7 +112,7 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
     )
     bundle = open_bundle(folder / "bundle")
     driver = Interpreting(pretend.passed_of(bundle), bundle=bundle)
-    captured = {i.name: spec.bindings[i.name].fetch() for i in spec.ir.inputs if i.axes}
+    captured: dict[str, Any] = {i.name: spec.bindings[i.name].fetch() for i in spec.ir.inputs if i.axes}
     kernel = attngen.load_bundle(folder / "bundle", captured, driver=driver)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[case.dtype]
     sizes = zip((case.heads[0], case.heads[1], case.heads[1]), (case.n[0], *[case.n[1]] * 2), strict=True)
@@ -118,27 +121,26 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
     if case.layout == "bnhd":
         q, k, v = (t.transpose(1, 2).contiguous() for t in (q, k, v))
     found: dict[str, Any] = {"dtype": case.dtype}
-    inputs = {name: t.requires_grad_(case.learned and t.is_floating_point()) for name, t in captured.items()}
+    learned = [t.requires_grad_() for t in captured.values() if case.learned]
     with torch.no_grad():
         out = kernel(q, k, v, return_lse=case.lse)
         exact = kernel.reference(q, k, v, return_lse=case.lse)
     if case.lse:
         (out, lse), (exact, exact_lse) = out, exact
         found["lse"] = error(lse, exact_lse)
-    ours, theirs = (gradients(call, case, inputs, q, k, v) for call in (kernel, kernel.reference))
+    ours, theirs = (gradients(call, case, learned, q, k, v) for call in (kernel, kernel.reference))
     found["gradients"] = [error(a, b) for a, b in zip(ours, theirs, strict=True)]
     found["used"] = sorted(driver.used)
     return found | {"out": error(out, exact)}
 
 
-def gradients(call: Callable[..., Any], case: Case, inputs: dict[str, Tensor], *qkv: Tensor) -> list[Tensor]:
+def gradients(call: Callable[..., Any], case: Case, learned: list[Tensor], *qkv: Tensor) -> list[Tensor]:
     """By q, k, v and what is learned, for random cotangents of the result and of the log-sum-exp."""
     leaves = [t.detach().requires_grad_() for t in qkv]
     results = call(*leaves, return_lse=case.lse)
     results = list(results) if case.lse else [results]
     generator = torch.Generator().manual_seed(7)
     given = [torch.randn(t.shape, generator=generator).to(t.dtype) for t in results]
-    learned = [t for t in inputs.values() if t.requires_grad]
     return list(torch.autograd.grad(results, [*leaves, *learned], given))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,17 @@ import torch
 from typer.testing import CliRunner, Result
 
 import attngen
+from attngen.aot.build import build_bundle
 from attngen.cli import app
 from attngen.codegen.bundle.files import open_bundle
 from attngen.errors import BundleError
+from tests.aot import pretend
 from tests.aot.pretend import Recorder, passed_of
 from tests.cli.conftest import USER_FILE, Run
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
-OPTIONS = ("--arch", "sm_90", "--dtype", "bf16", "--head-dim", "64")
+ONE = ("--arch", "sm_90", "--dtype", "bf16", "--head-dim", "64")
+OPTIONS = (*ONE, "--forward-only")
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,21 @@ def test_there_and_back(built: tuple[Path, Path, Result]) -> None:
     variant = bundle.manifest.problems[0].kernels[0].variants[0]
     assert (launch.threads, launch.shared) == (variant.threads, variant.shared)
     assert variant.metadata["target"] == {"backend": "cuda", "arch": 90, "warp_size": 32}
+
+
+@needs_triton
+def test_the_backward_is_built_unless_it_is_left_out(
+    run: Run, tmp_path: Path, user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend.pretend(monkeypatch)
+    monkeypatch.setattr("attngen.aot.build.build_bundle", partial(build_bundle, build=pretend.build))
+    result = run("aot", f"{user_file}:alibi", *ONE, "-o", str(tmp_path / "bundle"))
+    assert result.exit_code == 0, result.output
+    parts = ("rows", "queries", "keys")
+    titles = ["forward", *(f"backward {part}" for part in parts), *(f"backward {part} + slopes" for part in parts)]
+    assert result.stderr.splitlines() == [f"built {title} for bf16 D 64, sm_90" for title in titles]
+    shown = [line.split(" bf16 ")[0].strip() for line in result.stdout.splitlines()[1:-1]]
+    assert shown == [title for title in titles for _ in ("aligned", "generic")]
 
 
 @needs_triton

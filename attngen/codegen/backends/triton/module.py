@@ -5,12 +5,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import threading
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from attngen.errors import BuildError
 
 _loaded: dict[Path, ModuleType] = {}
+_interpreter = threading.Lock()
 
 
 def load(path: Path) -> ModuleType:
@@ -35,3 +40,17 @@ def interpreted() -> bool:
     if "triton" in sys.modules:
         return bool(sys.modules["triton"].knobs.runtime.interpret)
     return os.environ.get("TRITON_INTERPRET", "") in ("1", "true", "on", "yes", "y")
+
+
+def one_at_a_time(launch: Callable[..., Any]) -> Callable[..., Any]:
+    """The launch, which waits for others of this process under Triton's interpreter: while it runs a kernel, it keeps
+    the block it is at in a global, and has its own functions in the place of triton.language's."""
+    if not interpreted():
+        return launch
+
+    @wraps(launch)
+    def waiting(*arguments: Any, **options: Any) -> Any:
+        with _interpreter:
+            return launch(*arguments, **options)
+
+    return waiting
