@@ -146,5 +146,6 @@ def test_values_on_the_processor_itself(monkeypatch: pytest.MonkeyPatch) -> None
     for isa in ("avx512", "avx512_bf16"):
         if isa in isas():
             monkeypatch.setenv("ATTNGEN_ISA", isa)
-            for spec in SPECS.values():
-                check(spec(), *operands(n_q=260, d=40, dv=23, dtype=torch.bfloat16))
+            # tests/end_to_end/test_instruction_sets.py has the others.
+            for name in ("program", "vsum"):
+                check(SPECS[name](), *operands(n_q=260, d=40, dv=23, dtype=torch.bfloat16))

@@ -73,7 +73,7 @@ MASKS: dict[str, Callable[[], Any]] = {
 }
 
 
-CASES = [*((rule, "late") for rule in RULES), *((rule, mask) for rule in FEW for mask in MASKS if mask != "late")]
+CASES = [*((rule, "late") for rule in RULES), *((rule, mask) for rule in KINDS for mask in MASKS if mask != "late")]
 
 
 @pytest.mark.parametrize(("rule", "mask"), CASES)

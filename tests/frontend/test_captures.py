@@ -316,6 +316,38 @@ def test_guards_remember_what_stayed_python(monkeypatch: pytest.MonkeyPatch) -> 
     assert traced.bindings.stale().path == "helper"  # type: ignore[attr-defined]
 
 
+class Biased(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.zeros(4))
+
+    def traced(self) -> Any:
+        return trace(lambda score, h: score + self.bias[h], SCORE)
+
+
+def test_a_class_that_torch_puts_in_its_place() -> None:
+    """As `fully_shard` does, too: what is read is still read by the same name."""
+    module = Biased()
+    traced = module.traced()
+    torch.nn.utils.parametrize.register_parametrization(module, "bias", torch.nn.Softplus())
+    assert type(module) is not Biased
+    traced.bindings.check()
+    assert torch.equal(only(traced), torch.nn.functional.softplus(torch.zeros(4)))
+    only(traced).sum().backward()
+    assert module.parametrizations.bias.original.grad is not None
+
+
+def test_a_class_of_the_users_in_its_place() -> None:
+    class Mine(Biased):
+        pass
+
+    module = Biased()
+    traced = module.traced()
+    module.__class__ = Mine
+    with pytest.raises(InputError, match="self: has changed since the function was traced, when it had type Biased;"):
+        traced.bindings.check()
+
+
 def test_the_tracer_lets_go_of_tensors() -> None:
     slopes = torch.ones(4)
     held = weakref.ref(slopes)
