@@ -6,7 +6,7 @@ one more copy, and some versions of Triton get it wrong on Hopper.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from attngen.codegen.backends.triton.config import room
@@ -89,7 +89,7 @@ class KeysEmitter:
         )
         return render("triton/keys.py.jinja", holes)
 
-    def _step(self, printer: Printer):  # type: ignore[no-untyped-def]
+    def _step(self, printer: Printer) -> Callable[[bool], str]:
         pairs, plan = self.pairs, self.scope.plan
         spread = self.scope.layout.spread
         weight = pairs.kept(printer, pairs.found.weight)

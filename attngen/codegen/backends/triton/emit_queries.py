@@ -139,18 +139,7 @@ class QueriesEmitter:
             lines.append("slopes = tl.zeros((BLOCK_M,), tl.float32)")
         steps: list[Callable[[bool], str]] = []
         for pairs, printer in zip(self.pairs, printers, strict=True):
-            found = pairs.found.passes[k]
-            share = pairs.kept(printer, found.share)
-            slope = None if found.slope is None else pairs.kept(printer, found.slope)
-
-            def outputs(sure: bool, share=share, slope=slope) -> list[str]:  # type: ignore[no-untyped-def]
-                added = [f"dr_{k} = dr_{k} + tl.sum({share(sure)}, 1)"]
-                return added if slope is None else [*added, f"slopes = slopes + tl.sum({slope(sure)}, 1)"]
-
-            def step(masked: bool, pairs=pairs, printer=printer, outputs=outputs) -> str:  # type: ignore[no-untyped-def]
-                return pairs.text(masked, printer, outputs)  # type: ignore[no-any-return]
-
-            steps.append(step)
+            steps.append(_pass_step(k, pairs, printer))
             lines += [pairs.tile.length, *before(printer)]
         lines.append(self._visits(lambda j, masked: steps[j](masked)))
         if plan.kind == "root":
@@ -177,3 +166,16 @@ class QueriesEmitter:
         place, _ = self.scope.place(flow.load, printer)
         value = f"tl.where(q_live, {flow.name}, 0.0)"
         return [keyset.tile.length, *before(printer), *within(printer), *row_flow(flow, value, place)]
+
+
+def _pass_step(k: int, pairs: Pairs, printer: Printer) -> Callable[[bool], str]:
+    """One tile of that pass."""
+    found = pairs.found.passes[k]
+    share = pairs.kept(printer, found.share)
+    slope = None if found.slope is None else pairs.kept(printer, found.slope)
+
+    def outputs(sure: bool) -> list[str]:
+        lines = [f"dr_{k} = dr_{k} + tl.sum({share(sure)}, 1)"]
+        return lines if slope is None else [*lines, f"slopes = slopes + tl.sum({slope(sure)}, 1)"]
+
+    return lambda masked: pairs.text(masked, printer, outputs)

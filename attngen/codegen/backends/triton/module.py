@@ -37,8 +37,9 @@ def load(path: Path) -> ModuleType:
 
 def interpreted() -> bool:
     """Whether Triton runs under its interpreter in this process. It decides so when it is imported."""
-    if "triton" in sys.modules:
-        return bool(sys.modules["triton"].knobs.runtime.interpret)
+    triton = sys.modules.get("triton")
+    if triton is not None:
+        return bool(triton.knobs.runtime.interpret)
     return os.environ.get("TRITON_INTERPRET", "") in ("1", "true", "on", "yes", "y")
 
 
