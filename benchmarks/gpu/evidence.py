@@ -84,7 +84,7 @@ def evidence(row: Row, arch: str) -> dict[str, Any]:
     if row.backward:
         config: Any = default_backward(plan, int(arch[3:]) // 10)
         given, text = backward_parameters(plan, frozenset()), emit_backward(plan, config, frozenset()).text
-        own = {name: config.keys if name == "keys" else config.queries for name in KERNELS}
+        own = {name: config.of(name) for name in KERNELS}
     else:
         config = default(plan, int(arch[3:]) // 10)
         given, text, own = parameters(plan), emit(plan, config).text, {"forward": config}

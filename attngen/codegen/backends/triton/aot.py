@@ -77,7 +77,7 @@ def roles(plan: Plan, arch: str, backward: bool = True) -> tuple[Role, ...]:
         file = source.name.replace(".py", "_inputs.py") if wanted else source.name
         given, options = backward_parameters(target, wanted), {"wanted": sorted(wanted)}
         for name in KERNELS:
-            own = both.keys if name == "keys" else both.queries
+            own = both.of(name)
             found.append(Role(name, name, file, source.text, given, own, options))
     return tuple(found)
 

@@ -127,8 +127,7 @@ class TritonBackend:
     def build_backward(self, plan: Plan, config: GradientConfig, wanted: frozenset[str]) -> Built:
         """The source of the backward, as `build` does for the forward."""
         given = backward_parameters(lowered(plan), wanted)
-        tiles = {"keys": config.keys}
-        kernels = {name: (given, tiles.get(name, config.queries)) for name in KERNELS}
+        kernels = {name: (given, config.of(name)) for name in KERNELS}
         return self._build(plan, config, lambda: self.emit_backward(plan, config, wanted), kernels, *sorted(wanted))
 
     def prepare_backward(self, built: Built, plan: Plan, call: Call, wanted: frozenset[str]) -> BackwardLaunch:

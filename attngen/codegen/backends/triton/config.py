@@ -50,6 +50,10 @@ class GradientConfig:
     queries: TritonConfig
     keys: TritonConfig
 
+    def of(self, kernel: str) -> TritonConfig:
+        """That of a kernel by its name."""
+        return self.keys if kernel == "keys" else self.queries
+
     def __str__(self) -> str:
         return f"queries {self.queries}; keys {self.keys}"
 
@@ -65,7 +69,9 @@ def default(plan: Plan, major: int = 9) -> TritonConfig:
     stages = 3 if _reads_tables(plan) else 2
     widest = _widest(plan)
     if plan.problem.dtype == "fp32":
-        return TritonConfig(64 if major >= 9 and widest <= 64 else 32, 32, 8, stages, "tf32x3")
+        if widest > 64:
+            return TritonConfig(16, 32, 4, stages, "tf32x3")
+        return TritonConfig(64 if major >= 9 else 32, 32, 8, stages, "tf32x3")
     if widest > 128 or any(branch.scan for branch in plan.branches):
         return TritonConfig(64, 32, 4, stages, "tf32x3")
     if major == 9:
@@ -80,6 +86,9 @@ def default_backward(plan: Plan, major: int = 9) -> GradientConfig:
     """The same for a backward."""
     stages = 3 if _reads_tables(plan) else 2
     widest, scans = _widest(plan), any(branch.scan for branch in plan.branches)
+    if plan.problem.dtype == "fp32" and widest > 64:
+        tile = TritonConfig(32, 16, 8, stages, "tf32x3")
+        return GradientConfig(tile, replace(tile, block_m=16, loops="one"))
     if plan.problem.dtype == "fp32" or widest > 128 or scans:
         tile = TritonConfig(32 if scans else 64, 32, 4 if scans else 8, stages, "tf32x3")
         return GradientConfig(tile, replace(tile, block_m=16 if widest > 64 else 32, loops="one"))

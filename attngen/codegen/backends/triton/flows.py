@@ -14,7 +14,7 @@ from typing import Literal
 
 from attngen.codegen.derive.backward import Flows, pair_gradient, row_gradient
 from attngen.codegen.plan import Plan
-from attngen.ir.expr import Expr, Load, symbols
+from attngen.ir.expr import Expr, Load, Op, postorder, symbols
 
 Kind = Literal["tile", "row", "key", "element", "pair"]
 Source = Literal["pair", "result", "lse", "sink"]
@@ -65,6 +65,8 @@ def _kind(load: Load) -> Kind:
     read = symbols(*load.indices)
     if "dim" in read:
         return "element"
-    if read & OF_ROWS and read & OF_KEYS:
+    # A random number is one of a pair, whose symbols it reads without naming them.
+    random = any(isinstance(node, Op) and node.name == "uniform" for node in postorder(*load.indices))
+    if random or (read & OF_ROWS and read & OF_KEYS):
         return "pair"
     return "row" if read & OF_ROWS else "key" if read & OF_KEYS else "tile"

@@ -40,17 +40,23 @@ class PartSums:
         self.table = names.index(self.space.table) if self.space is not None else 0
         owners = grid.n_h if part.role == "query" else grid.owners
         tokens = grid.n_q if part.role == "query" else keys
-        self.shape = (grid.n_b, owners, tokens, part.width)
+        # Rows of sums begin at multiples of 16 elements, so that they are as aligned as tensors are.
+        self.shape = (grid.n_b, owners, tokens, -(-part.width // 16) * 16)
         given = tuple(self.tensor.shape[a] for a in self.axes)
         sizes = {"n_b": grid.n_b, "n_h": grid.n_h, "n_q": grid.n_q, "n_k": keys, "heads": given[1]}
-        step = grid.n_h // owners
+        step = grid.n_h // max(1, owners)
         self.heads = [
             owner * given[1] // owners
             if part.view.head is None
             else min(max(fold_int(part.view.head, sizes | {"h": owner * step}), 0), given[1] - 1)
             for owner in range(owners)
         ]
-        self.direct = part.direct and not self.paged and self.shape == given and self.heads == list(range(owners))
+        self.direct = (
+            part.direct
+            and not self.paged
+            and (*self.shape[:3], part.width) == given
+            and self.heads == list(range(owners))
+        )
         dtype = self.tensor.dtype if part.direct else torch.float32
         self.dtype, self.device = dtype, self.tensor.device
         if self.direct:
@@ -79,7 +85,7 @@ class PartSums:
         if name not in found:
             found[name] = torch.zeros(self.tensor.shape, dtype=torch.float32, device=self.device)
         total = found[name].permute(self.axes)[..., part.start : part.start + part.width]
-        sums = sums.float()
+        sums = sums[..., : part.width].float()
         if self.paged:
             self._add_pages(total, sums, inputs[self.table])
             return

@@ -126,6 +126,10 @@ def prepare_backward(
             numbers = [*scalars, *sizes, int(dlse is not None), grid.group, grid.most_keys]
             numbers += [count for _, count in turned]
             steps = dout.stride()
+            if 0 in steps:
+                # The cotangent of a sum is one number for all; loads of tiles want it written out.
+                dout = dout.contiguous()
+                given[0], steps = dout, dout.stride()
             numbers += [*static, *(steps[a] for a in axes), *(n for part in parts for n in part.strides)]
             for name in KERNELS:
                 if grids[name][0]:
@@ -168,5 +172,5 @@ def _group(plan: Plan, operands: Mapping[str, Tensor], call: Call) -> int:
     read = [part.view for part in parts_of(plan) if part.role != "query"]
     counts = {operands[view.tensor].shape[heads] for view in read}
     owners = max(1, *counts)
-    even = call.n_h % owners == 0 and all(owners % count == 0 for count in counts)
+    even = call.n_h % owners == 0 and all(count and owners % count == 0 for count in counts)
     return call.n_h // owners if even and all(view.head is None for view in read) else 1

@@ -73,7 +73,7 @@ def built(
         given, text = parameters(plan), emit(plan, own).text
     else:
         both = default_backward(plan, major)
-        own = both.keys if kernel == "keys" else both.queries
+        own = both.of(kernel)
         given, text = backward_parameters(plan, wanted), emit_backward(plan, both, wanted).text
     path.write_text(text)
     return build_ahead(
