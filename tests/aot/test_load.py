@@ -282,9 +282,16 @@ def test_the_log_sum_exp_may_have_no_gradient(make: Make) -> None:
 
 def test_a_cotangent_that_is_not_aligned_takes_the_other_code(make: Make) -> None:
     kernel, driver = loaded(make(ALIBI), {"slopes": SLOPES})
-    kernel(Q.clone().requires_grad_(), Q, Q).sum().backward()  # one number, seen everywhere
+    out = kernel(Q.clone().requires_grad_(), Q, Q)
+    out.backward(out.detach().repeat_interleave(2, -1)[..., ::2])
     names = ("rows", "queries", "keys")
     assert codes(driver) == ["forward forward aligned", *(f"backward {name} generic" for name in names)]
+
+
+def test_the_cotangent_of_a_sum_is_written_out(make: Make) -> None:
+    kernel, driver = loaded(make(ALIBI), {"slopes": SLOPES})
+    kernel(Q.clone().requires_grad_(), Q, Q).sum().backward()  # one number, seen everywhere
+    assert codes(driver)[1:] == [f"backward {name} aligned" for name in ("rows", "queries", "keys")]
 
 
 def test_gradients_of_inputs_have_kernels_of_their_own(make: Make) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,23 +92,39 @@ def build_kernels(
     Raises `TooLarge` for a kernel that cannot start on the architecture, and `BuildError` for one that Triton refuses.
     """
     (work / folder).mkdir(parents=True, exist_ok=True)
-    for role in roles(plan, arch, backward):
-        source = f"{folder}/{role.file}"
-        (work / source).write_text(role.text, encoding="utf-8")
-        given = role.parameters
-        yield BundledKernel(
-            role=role.role,
-            arch=arch,
-            entry=role.entry,
-            source=source,
-            config=asdict(role.config),
-            options=dict(role.options),
-            signature=tuple(given.signature.items()),
-            pointers=given.pointers,
-            strides=given.strides,
-            channels=given.channels,
-            variants=tuple(_variant(role, arch, work, source, aligned, build) for aligned in (True, False)),
-        )
+    found = roles(plan, arch, backward)
+    for role in found:
+        (work / folder / role.file).write_text(role.text, encoding="utf-8")
+    # Every build is a process of its own, for which a thread waits.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def begun(role: Role, aligned: bool) -> Future[Variant]:
+            return pool.submit(_variant, role, arch, work, f"{folder}/{role.file}", aligned, build)
+
+        building = [[begun(role, aligned) for aligned in (True, False)] for role in found]
+        try:
+            for role, variants in zip(found, building, strict=True):
+                yield _kernel(role, arch, f"{folder}/{role.file}", tuple(variant.result() for variant in variants))
+        finally:
+            for future in (future for variants in building for future in variants):
+                future.cancel()
+
+
+def _kernel(role: Role, arch: str, source: str, variants: tuple[Variant, ...]) -> BundledKernel:
+    given = role.parameters
+    return BundledKernel(
+        role=role.role,
+        arch=arch,
+        entry=role.entry,
+        source=source,
+        config=asdict(role.config),
+        options=dict(role.options),
+        signature=tuple(given.signature.items()),
+        pointers=given.pointers,
+        strides=given.strides,
+        channels=given.channels,
+        variants=variants,
+    )
 
 
 def _variant(role: Role, arch: str, work: Path, source: str, aligned: bool, build: Build) -> Variant:

@@ -29,6 +29,7 @@ LEARNED = {
     "of pairs": _learned(37, 37),
     "of channels": _learned(2, 37, 24),
     "of buckets": _learned(2, 8),
+    "of thirds": _learned(3, 3),
 }
 
 
@@ -66,6 +67,10 @@ CASES: dict[str, Case] = {
     "bf16": Case(lambda: Spec(mask=masks.causal()), dtype=torch.bfloat16, lse=True),
     "fp16": Case(lambda: Spec(mask=masks.causal()), dtype=torch.float16, lse=True),
     "bf16, odd widths": Case(Spec, d=17, dv=3, dtype=torch.bfloat16),
+    "no queries": Case(
+        lambda: Spec(score=scores.relative_bias(LEARNED["by distance"])), n_q=0, learned=(LEARNED["by distance"],)
+    ),
+    "no heads": Case(Spec, h=0, hk=0),
     # Masks.
     "causal": Case(lambda: Spec(mask=masks.causal()), lse=True),
     "rows without keys": Case(lambda: Spec(mask=masks.causal("bottom_right")), n_q=50, n_k=20, lse=True),
@@ -111,6 +116,8 @@ CASES: dict[str, Case] = {
     "entmax, steep": Case(_normalizer("entmax", 2.5)),
     "sparsemax": Case(_normalizer("entmax", 2.0)),
     "stick breaking": Case(_normalizer("stick_breaking"), n_q=70, n_k=70),
+    # The last tile of keys sticks out over them, and whole tiles of queries see all of it.
+    "stick breaking, fewer keys": Case(lambda: Spec(normalizer=normalizers.stick_breaking()), n_q=64, n_k=40),
     # Weights and combinations.
     "dropout": Case(lambda: Spec(mask=masks.causal(), weight=weights.dropout(0.3, seed=4)), lse=True),
     "dual triangle": Case(attngen.mechanisms.dual_triangle),
@@ -137,6 +144,7 @@ CASES: dict[str, Case] = {
     ),
     "learned pairs": Case(lambda: Spec(score=_pairs), b=2, dtype=torch.bfloat16, learned=(LEARNED["of pairs"],)),
     "learned buckets, two heads": Case(lambda: Spec(score=_buckets), h=2, hk=1, learned=(LEARNED["of buckets"],)),
+    "learned numbers, drawn": Case(lambda: Spec(score=_drawn), learned=(LEARNED["of thirds"],)),
     "learned weight": Case(lambda: Spec(weight=_weight), learned=(LEARNED["of keys"],)),
     # Numbers that are large, or not.
     "huge scores": Case(lambda: Spec(mask=masks.causal(), scale=1e4), lse=True, learned=None),
@@ -169,6 +177,10 @@ def _pairs(score: Any, q: Any, kv: Any) -> Any:
 
 def _buckets(score: Any, h: Any, q: Any, kv: Any) -> Any:
     return score + LEARNED["of buckets"][h, torch.clamp(torch.abs(q - kv), max=7)]
+
+
+def _drawn(score: Any, q: Any) -> Any:
+    return score + LEARNED["of thirds"][q % 3, (weights.uniform(3) * 3).to(torch.int64)]
 
 
 def _weight(kv: Any) -> Any:
