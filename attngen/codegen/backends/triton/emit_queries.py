@@ -119,8 +119,10 @@ class QueriesEmitter:
                 lines.append(f"dq_{i} = product_onto(dq_{i}, {value(sure)}.to(k_{i}.dtype), k_{i})")
             for flow, value in flows:
                 if flow.kind == "pair":
-                    largest = f"tl.max(tl.abs({value(sure)}), 1)"
-                    lines.append(f"{flow.name} = tl.maximum({flow.name}, {largest}, propagate_nan=tl.PropagateNan.ALL)")
+                    # A maximum forgets NaN, and remembers infinity: either makes the gradient NaN (gather.py).
+                    lines.append(f"size = tl.abs({value(sure)})")
+                    largest = 'tl.max(tl.where(size == size, size, float("inf")), 1)'
+                    lines.append(f"{flow.name} = tl.maximum({flow.name}, {largest})")
                 else:
                     lines.append(f"{flow.name} = {flow.name} + tl.sum({value(sure)}, 1)")
             return lines

@@ -74,6 +74,9 @@ CASES: dict[str, Case] = {
     # Masks.
     "causal": Case(lambda: Spec(mask=masks.causal()), lse=True),
     "rows without keys": Case(lambda: Spec(mask=masks.causal("bottom_right")), n_q=50, n_k=20, lse=True),
+    # One query more or less, and a tile of 32 queries would see all of a tile of keys.
+    "two queries more": Case(lambda: Spec(mask=masks.causal("bottom_right")), h=1, hk=1, n_q=66, n_k=64),
+    "window of 63": Case(lambda: Spec(mask=masks.sliding_window(63)), h=1, hk=1, n_q=70, n_k=70),
     "window": Case(lambda: Spec(mask=masks.sliding_window(9)), n_q=70, n_k=70, lse=True),
     "window, both sides": Case(lambda: Spec(mask=masks.window(5, 3)), n_k=53, lse=True),
     "sinks and window": Case(

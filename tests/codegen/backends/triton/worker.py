@@ -59,8 +59,10 @@ def run(case: Case) -> dict[str, object]:
         ours, theirs = (gradients(f, case, q, k, v) for f in (kernel, kernel.reference))
         found["gradients"] = [error(a, b) for a, b in zip(ours, theirs, strict=True)]
         found["shapes"] = all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(ours, theirs, strict=True))
-        again = gradients(kernel, case, q, k, v)
-        found["same again"] = all(torch.equal(a, b) for a, b in zip(ours, again, strict=True))
+        if case.learned:
+            # Where atomics or sums of the host have a part.
+            again = gradients(kernel, case, q, k, v)
+            found["same again"] = all(torch.equal(a, b) for a, b in zip(ours, again, strict=True))
     return found
 
 
