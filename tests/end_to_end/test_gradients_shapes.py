@@ -14,7 +14,7 @@ from attngen import masks, mechanisms, normalizers
 from attngen.ir.expr import const, op, sym
 from attngen.ir.nodes import Affine, Branch, Concat, Dot, Input, Spec, View
 from tests.end_to_end.gradients import check_gradients
-from tests.end_to_end.oracle import kernel_of, operands, random
+from tests.end_to_end.oracle import BACKEND, kernel_of, operands, random
 from tests.end_to_end.test_keysets import CAUSAL, EXTRA, HALF, RULES, SOFTMAX, extra, part, text, two_sets
 from tests.end_to_end.test_shapes import STRIDES
 
@@ -24,7 +24,7 @@ SLOPES = random(6).requires_grad_()
 BY = {"slopes": SLOPES}
 SPEC = attngen.Spec(mask=masks.causal(align="bottom_right"), score=lambda score, h, q, kv: score - SLOPES[h] * (q - kv))
 KERNEL = kernel_of(SPEC)
-BNHD = attngen.compile(SPEC, layout="bnhd", backend="cpu")
+BNHD = attngen.compile(SPEC, layout="bnhd", backend=BACKEND)
 
 
 def turned(*tensors: Tensor) -> list[Tensor]:

@@ -85,3 +85,13 @@ def test_coordinates_of_a_grid() -> None:
         return (q[0] - kv[0]).abs() + (q[1] - kv[1]).abs() <= 3
 
     check(attngen.Spec(mask=diamond, space=attngen.Grid((9, 14))), *operands(n_q=126), lse=True)
+
+
+def test_random_masks() -> None:
+    """A random number is another one for every pair, whatever its arguments say."""
+
+    def random(q: Any, kv: Any) -> Any:
+        return attngen.weights.uniform(3) < 0.5
+
+    for mask in (masks.Mask.of(random), masks.Mask.of(random) & masks.causal()):
+        check(attngen.Spec(mask=mask), *operands(n_q=70, n_k=70), lse=True)

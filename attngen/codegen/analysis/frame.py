@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from attngen.ir.expr import Const, Expr, Sym, const, op, postorder, sym
+from attngen.ir.expr import Const, Expr, Op, Sym, const, op, postorder, sym
 from attngen.ir.nodes import Grid, Space
 
 KEYS = frozenset(("kv", "kv[0]", "kv[1]", "kv[2]"))
@@ -41,8 +41,12 @@ class Frame:
 
 
 def depends_on(e: Expr, names: frozenset[str]) -> bool:
-    """Whether any of the symbols occurs below the expression."""
-    return any(isinstance(n, Sym) and n.name in names for n in postorder(e))
+    """Whether any of the symbols occurs below the expression, or a random number, which is another for every pair."""
+    return any(n.name in names if isinstance(n, Sym) else _is_random(n) for n in postorder(e))
+
+
+def _is_random(node: Expr) -> bool:
+    return isinstance(node, Op) and node.name == "uniform"
 
 
 def flat(row: bool = False) -> Frame:

@@ -18,12 +18,18 @@ from attngen.codegen.backends.triton.scope import Scope
 from attngen.codegen.calls.arguments import arguments_of
 from attngen.codegen.derive.hoist import with_hoisted_scores
 from attngen.codegen.plan import Plan
+from attngen.errors import InputError
 
 KERNELS = ("rows", "queries", "keys")
 
 
 def emit_backward(plan: Plan, config: GradientConfig, wanted: frozenset[str]) -> SourceFile:
     """The module of the backward."""
+    if any(branch.scan for branch in plan.branches) and config.queries.block_n != config.keys.block_n:
+        raise InputError(
+            f"config: got tiles of {config.queries.block_n} and {config.keys.block_n} keys; a scan hands sums over "
+            "tile by tile, so both kernels of its backward need tiles of the same number of keys"
+        )
     arguments, names = arguments_of(plan), prefixes()
     by_queries = Scope(with_hoisted_scores(plan), arguments, config=config.queries)
     by_keys = Scope(plan, arguments, by_keys=True, config=config.keys)

@@ -92,7 +92,8 @@ class QueriesEmitter:
             pairs = self.pairs[j]
             return pairs.text(masked, pairs.printer(), self.scans[j].there)
 
-        return [*lines, self._visits(step, self.scans[0].order)]
+        # Other threads of the block read on the way back what one has left here.
+        return [*lines, self._visits(step, self.scans[0].order), "tl.debug_barrier()"]
 
     def _visits(self, step: Callable[[int, bool], str], order: Order | None = None) -> str:
         texts = []

@@ -16,6 +16,7 @@ from attngen.codegen.backends.triton.config import GradientConfig, TritonConfig
 from attngen.codegen.backends.triton.emit import emit, prefixes
 from attngen.codegen.backends.triton.emit_backward import emit_backward
 from attngen.codegen.lower.lowered import lowered
+from attngen.errors import InputError
 from tests.codegen.plans import plan_of
 
 CONFIG = TritonConfig(64, 32, 4, 2, "tf32x3")
@@ -50,6 +51,12 @@ def test_golden(name: str, golden: Callable[[str, str], None]) -> None:
 def test_golden_backward(name: str, golden: Callable[[str, str], None]) -> None:
     text = backward(name)
     golden(text[text.index("@triton.jit\ndef rows(") :], f"{name}_backward.triton")
+
+
+def test_a_scan_needs_equal_tiles_of_keys() -> None:
+    plan = lowered(plan_of(SPECS["stick_breaking"]()))
+    with pytest.raises(InputError, match="got tiles of 32 and 64 keys"):
+        emit_backward(plan, GradientConfig(CONFIG, replace(CONFIG, block_n=64)), frozenset())
 
 
 def test_no_result_of_a_product_is_transposed() -> None:
