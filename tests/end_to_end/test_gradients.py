@@ -120,8 +120,9 @@ MASKS: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["softmax-sink", "sigmoid"])
-@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize(
+    ("mask", "name"), [*((mask, "softmax-sink") for mask in MASKS), ("documents", "sigmoid"), ("window", "sigmoid")]
+)
 def test_masks_of_the_library(mask: str, name: str) -> None:
     normalizer, by = NORMALIZERS[name]()
     space = attngen.Grid((7, 13)) if mask == "neighborhood" else None

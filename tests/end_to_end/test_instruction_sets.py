@@ -50,6 +50,8 @@ def test_values(name: str, dtype: torch.dtype, isa: str, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_few_queries(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if isa == choose():
+        pytest.skip(f"{isa} is what all other tests run here")
     monkeypatch.setenv("ATTNGEN_ISA", isa)
     kernel = attngen.compile(attngen.Spec(mask=masks.causal(align="bottom_right"), name=f"few_{isa}"))
     for n_q, n_k in ((1, 1300), (4, 90)):

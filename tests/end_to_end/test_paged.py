@@ -269,8 +269,7 @@ def test_explanations_count_the_keys_that_are_there() -> None:
     assert f"pairs       {4 * sum(LENGTHS)} visible" in text
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("page", [16, 5])
+@pytest.mark.parametrize(("page", "dtype"), [(16, torch.bfloat16), (5, torch.float32)], ids=str)
 def test_gradients(page: int, dtype: torch.dtype) -> None:
     cache = Cache(page, dv=24, dtype=dtype)
     check_gradients(paged(page, mask=masks.causal(align="bottom_right")), *cache.call(7), lse=True, **cache.where)

@@ -116,7 +116,7 @@ def test_weights_sum_to_one(rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", KINDS)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=["bf16", "fp16", "fp64"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=["bf16", "fp64"])
 def test_dtypes(rule: str, dtype: torch.dtype) -> None:
     check(attngen.Spec(mask=LATE, normalizer=RULES[rule]()), *operands(n_q=130, dv=40, dtype=dtype))
 
@@ -179,7 +179,7 @@ EXTRA = (Input("text_k", ("b", "h", "?", "?")), Input("text_v", ("b", "h", "?", 
 MASKED = op("lt", op("mod", op("add", sym("kv"), sym("q")), 3), 2)
 
 
-@pytest.mark.parametrize("rule", [r for r in RULES if r != "forward"])
+@pytest.mark.parametrize("rule", ["lssar", "lssar-visible", "entmax", "entmax-3", "stick-breaking", "chain"])
 def test_key_sets(rule: str) -> None:
     # An ordered normalizer visits the main keys before the extra ones, or after them when it goes backward.
     normalizer = RULES[rule]()
