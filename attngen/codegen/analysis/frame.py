@@ -10,6 +10,8 @@ from attngen.ir.nodes import Grid, Space
 
 KEYS = frozenset(("kv", "kv[0]", "kv[1]", "kv[2]"))
 QUERIES = frozenset(("q", "q[0]", "q[1]", "q[2]"))
+ROWS = QUERIES | {"n_visible"}
+"""What is another for every query, its number of visible keys included."""
 
 
 @dataclass(frozen=True, slots=True)

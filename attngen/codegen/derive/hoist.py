@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from attngen.codegen.analysis import frame as frames
 from attngen.codegen.analysis.affine import Affine, affine, atom_form
 from attngen.codegen.analysis.bounds import assumptions
+from attngen.codegen.analysis.frame import ROWS, depends_on
 from attngen.codegen.plan import BranchPlan, Plan
-from attngen.ir.expr import Const, Expr, Op, op, postorder, rebuild, sym, symbols
+from attngen.ir.expr import Expr, Op, op, postorder, rebuild, sym
 
 START, LANE = sym("start"), sym("lane")
-QUERIES = frozenset({"q", "q[0]", "q[1]", "q[2]", "n_visible"})
-KEYS = frozenset({"kv", "kv[0]", "kv[1]", "kv[2]", "lane"})
+KEYS = frames.KEYS | {"lane"}
+DOTS = frozenset(f"dot[{i}]" for i in range(8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,11 @@ def _operations(root: Expr) -> int:
 
 
 def _of_pairs(node: Expr) -> bool:
-    read = symbols(node)
-    return bool(read & QUERIES and read & KEYS) or any(name.startswith("dot[") for name in read)
+    return depends_on(node, DOTS) or (depends_on(node, ROWS) and depends_on(node, KEYS))
 
 
 def _parts(e: Expr) -> _Parts:
-    if _of_pairs(e) or symbols(e) & KEYS:
+    if depends_on(e, KEYS | DOTS):
         if e.type == "int":
             return _of_integer(e)
         match e:
@@ -106,7 +107,7 @@ def _parts(e: Expr) -> _Parts:
                 return _floats(b).map("mul", a)
             case Op(name="mul" | "truediv" as name, args=(a, b)) if _uniform(b):
                 return _floats(a).map(name, b)
-    if not symbols(e) & KEYS and not _of_pairs(e):
+    if not depends_on(e, KEYS | DOTS):
         return _Parts(of_query=e)
     return _Parts(rest=e) if _of_pairs(e) else _Parts(of_key=e)
 
@@ -122,7 +123,7 @@ def _of_integer(e: Expr) -> _Parts:
     form, key = affine(e), sym("kv")
     step = form.coefficient(key)
     others = form.without(key)
-    if step == 0 or any(symbols(atom) & KEYS for atom, _ in others.terms):
+    if step == 0 or any(depends_on(atom, KEYS) for atom, _ in others.terms):
         return _Parts(rest=e)
     of_query = others + atom_form(START) * step
     return _Parts(of_query=of_query.expr(), of_key=Affine(((LANE, step),), 0).expr())
@@ -130,7 +131,7 @@ def _of_integer(e: Expr) -> _Parts:
 
 def _uniform(e: Expr) -> bool:
     """Whether it is one number for a whole tile."""
-    return isinstance(e, Const) or not (symbols(e) & (QUERIES | KEYS) or _of_pairs(e))
+    return not depends_on(e, ROWS | KEYS | DOTS)
 
 
 def _joined(a: Expr | None, b: Expr | None, name: str) -> Expr | None:

@@ -53,7 +53,7 @@ class BranchEmitter:
     def __init__(self, scope: Scope, index: int, offset: int, names: Names) -> None:
         self.scope, self.index, self.offset, self.names = scope, index, offset, names
         self.branch: BranchPlan = scope.plan.branches[index]
-        self.tiles = [Tile(scope, keyset, next(names)) for keyset in self.branch.keysets]
+        self.tiles = [Tile(scope, keyset, self.branch.width, next(names)) for keyset in self.branch.keysets]
         self.order: Order | None = None if self.branch.scan is None else self.branch.scan.direction
 
     def text(self) -> str:

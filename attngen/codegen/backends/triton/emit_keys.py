@@ -65,7 +65,7 @@ class KeysEmitter:
             *scope.coordinates("kv", "keys"),
             *scope.corners(),
             *(f"k_{i} = {tile.load_keys(i)}" for i in range(len(pairs.keyset.dots))),
-            f"v = {tile.load_values(self.branch.width)}",
+            f"v = {tile.load_values()}",
         ]
         printer = pairs.printer()
         step = self._step(printer)

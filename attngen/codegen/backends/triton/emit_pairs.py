@@ -56,7 +56,7 @@ class Pairs:
         self.found = pair_gradient(self.branch, self.keyset, wanted)
         self.factored = factored(scope.plan, index)
         self.names = names
-        self.tile = Tile(scope, self.keyset, next(names))
+        self.tile = Tile(scope, self.keyset, self.branch.width, next(names))
         self.queries: list[str] = []
         self.query_loads = [
             scope.queries(dot, self.branch.keysets[0], self.queries, next(names)) for dot in self.branch.keysets[0].dots
@@ -107,7 +107,7 @@ class Pairs:
             rows="\n".join([*self.loads(), *extra]) if by_keys else "",
             scores=self.tile.scores_of("\n".join(products), masked),
             clamped=bool(self.branch.passes),
-            cotangent="" if by_keys else f"v = {self.tile.load_values(self.branch.width)}",
+            cotangent="" if by_keys else f"v = {self.tile.load_values()}",
             product="product(v, tl.trans(dacc))" if by_keys else "product(dacc, tl.trans(v))",
             factor=f" * {spread('factor', Axes.ROW, Axes.PAIR)}" if self.factored else "",
             exponential=self.branch.exponential,

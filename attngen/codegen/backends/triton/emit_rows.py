@@ -8,7 +8,7 @@ from attngen.codegen.backends.triton.config import room
 from attngen.codegen.backends.triton.flows import Flow
 from attngen.codegen.backends.triton.parts import factored, state_columns, sums_values, written_cotangents
 from attngen.codegen.backends.triton.row_state import RowState, state
-from attngen.codegen.backends.triton.saved import loading_vectors
+from attngen.codegen.backends.triton.saved import ROW, loading_vectors
 from attngen.codegen.backends.triton.scope import Scope
 from attngen.codegen.backends.triton.text import before, within
 from attngen.codegen.derive.backward import row_factor, row_gradient
@@ -67,7 +67,13 @@ class RowsEmitter:
         holes = RowsHoles(
             title=f"branch {self.index}: {self.branch.normalizer.name}",
             index=self.index,
-            setup="\n".join([f"n_k = {self.scope.length(self.main)}", *self.rows.load(made=False), *self._vectors()]),
+            setup="\n".join(
+                [
+                    f"n_k = {self.scope.length(self.main)}",
+                    *self.rows.load(made=False),
+                    *loading_vectors(self.plan, self.index),
+                ]
+            ),
             room=room(self.branch.width),
             width=self.branch.width,
             dout=load_cotangents(self.scope, self.index, self.offset),
@@ -85,9 +91,6 @@ class RowsEmitter:
         )
         return render("triton/rows.py.jinja", holes)
 
-    def _vectors(self) -> list[str]:
-        return loading_vectors(self.plan, self.index)
-
     def _printer(self, suffix: str) -> Printer:
         columns = {name: Value(name, "float", Axes.PAIR) for name in ("acc", "vsum", "dout")}
         columns["dim"] = Value("dim", "int", Axes.KEY)
@@ -104,17 +107,13 @@ class RowsEmitter:
         columns = state_columns(self.plan)[self.index]
         lines = [f"tl.store({state(columns['dmass'])}, dmass, mask=q_live)"]
         if factored(self.plan, self.index):
-            printer = self._printer("f")
             for name, cotangent in (("factor", self.found.acc), ("vfactor", self.found.vsum)):
                 if name not in columns:
                     continue
-                factor = row_factor(cotangent)
+                factor, printer = row_factor(cotangent), self._printer(name)
                 assert factor is not None
                 value = printer.full(printer.emit(factor).cast("float"), Axes.ROW)
-                lines += before(printer)
-                printer.lines[Axes.NONE].clear()
-                printer.lines[Axes.ROW].clear()
-                lines.append(f"tl.store({state(columns[name])}, {self._alive(value)}, mask=q_live)")
+                lines += [*before(printer), f"tl.store({state(columns[name])}, {self._alive(value)}, mask=q_live)"]
             return lines
         width = self.branch.width
         if vsum:
@@ -144,7 +143,7 @@ class RowsEmitter:
             value = f"tl.where({live}, {value}, 0.0)"
             if flow.kind == "element":
                 lines = [*before(printer), *within(printer)]
-                at = f"(({'(b * n_h + h) * n_q + q'})[:, None] * {self.branch.width} + dim[None, :])"
+                at = f"(({ROW})[:, None] * {self.branch.width} + dim[None, :])"
                 spread = self.layout.spread(f"({place})", shape, Axes.PAIR)
                 return [
                     *lines,
@@ -163,10 +162,9 @@ def row_flow(flow: Flow, value: str, place: str) -> list[str]:
         at = "(b * n_h + h) * tiles + tile"
         value = f"tl.sum({value}, 0)"
         return [f"tl.store({flow.name}_values + {at}, {value})", f"tl.store({flow.name}_places + {at}, {place})"]
-    at = "(b * n_h + h) * n_q + q"
     return [
-        f"tl.store({flow.name}_values + {at}, {value}, mask=q_live)",
-        f"tl.store({flow.name}_places + {at}, q * 0 + {place}, mask=q_live)",
+        f"tl.store({flow.name}_values + {ROW}, {value}, mask=q_live)",
+        f"tl.store({flow.name}_places + {ROW}, q * 0 + {place}, mask=q_live)",
     ]
 
 

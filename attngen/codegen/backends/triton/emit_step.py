@@ -102,7 +102,7 @@ class LastPass:
                 psi=self.psi,
                 counts=branch.needs_count,
                 sums_values=branch.needs_vsum,
-                values=tile.load_values(branch.width),
+                values=tile.load_values(),
                 weighted=branch.weight is not None,
                 factor_lines="\n".join(within(self.factors)),
                 factor=self.factor,

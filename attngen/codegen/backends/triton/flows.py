@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from attngen.codegen.analysis.frame import KEYS, ROWS, depends_on
 from attngen.codegen.derive.backward import Flows, pair_gradient, row_gradient
 from attngen.codegen.plan import Plan
-from attngen.ir.expr import Expr, Load, Op, postorder, symbols
+from attngen.ir.expr import Expr, Load, symbols
 
 Kind = Literal["tile", "row", "key", "element", "pair"]
 Source = Literal["pair", "result", "lse", "sink"]
-OF_ROWS = frozenset({"q", "q[0]", "q[1]", "q[2]", "n_visible"})
-OF_KEYS = frozenset({"kv", "kv[0]", "kv[1]", "kv[2]"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +61,9 @@ def flows_of(plan: Plan, wanted: frozenset[str]) -> tuple[Flow, ...]:
 
 
 def _kind(load: Load) -> Kind:
-    read = symbols(*load.indices)
-    if "dim" in read:
+    if "dim" in symbols(*load.indices):
         return "element"
-    # A random number is one of a pair, whose symbols it reads without naming them.
-    random = any(isinstance(node, Op) and node.name == "uniform" for node in postorder(*load.indices))
-    if random or (read & OF_ROWS and read & OF_KEYS):
+    of_rows, of_keys = (any(depends_on(index, names) for index in load.indices) for names in (ROWS, KEYS))
+    if of_rows and of_keys:
         return "pair"
-    return "row" if read & OF_ROWS else "key" if read & OF_KEYS else "tile"
+    return "row" if of_rows else "key" if of_keys else "tile"

@@ -26,10 +26,10 @@ class ScoreHoles:
 
 
 class Tile:
-    """One key set. `prefix` keeps its names apart."""
+    """One key set, with values of `width` channels. `prefix` keeps its names apart."""
 
-    def __init__(self, scope: Scope, keyset: KeySetPlan, prefix: str) -> None:
-        self.scope, self.keyset, self.prefix = scope, keyset, prefix
+    def __init__(self, scope: Scope, keyset: KeySetPlan, width: int, prefix: str) -> None:
+        self.scope, self.keyset, self.width, self.prefix = scope, keyset, width, prefix
         self.heads: list[str] = [self.length]
         self.described: set[str] = set()
         self.pointers = {
@@ -54,11 +54,6 @@ class Tile:
     def score_setup(self) -> list[str]:
         """What the score needs of rows. It may read the number of visible keys."""
         return [self.length, *before(self.score)]
-
-    @property
-    def width(self) -> int:
-        """The width of the values."""
-        return next(branch.width for branch in self.scope.plan.branches if self.keyset in branch.keysets)
 
     def _pointer(self, view: View, start: int, width: int, name: str) -> str:
         field, paged = self.scope.arguments.field(view.tensor), self._paged(view)
@@ -131,9 +126,9 @@ class Tile:
             lines.append(f"dot_{i} = product(query_{i}, {loaded})")
         return lines
 
-    def load_values(self, width: int) -> str:
+    def load_values(self) -> str:
         """The values of the tile."""
-        return self._load("load_rows", self.keyset.v, self.values, width)
+        return self._load("load_rows", self.keyset.v, self.values, self.width)
 
     def load_keys(self, i: int) -> str:
         """The keys of dot i, a row each."""

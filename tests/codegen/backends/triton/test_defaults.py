@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 from attngen.codegen.backends.triton.config import TritonConfig
 from attngen.codegen.backends.triton.lint import complaints, lint
 from attngen.codegen.devices import built_for
+from tests.codegen.backends.triton.asking import ROOT, worker
 from tests.codegen.backends.triton.shipped import SPECS, built, linted
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
@@ -33,7 +32,7 @@ BACKWARD = [
     for j, arch in enumerate(ARCHITECTURES)
     if i % 3 == j or name in EVERYDAY
 ]
-OLDER = Path(__file__).parents[4] / ".venv" / "triton-older"
+OLDER = ROOT / ".venv" / "triton-older"
 """The oldest Triton that attngen supports, which `make setup` puts beside the other one."""
 
 
@@ -57,46 +56,37 @@ def test_unaligned_tensors(arch: str) -> None:
     assert linted("causal", arch, 64, aligned=False)["complaints"] == []
 
 
-Ask = Callable[..., dict[str, Any]]
+Built = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def older() -> Iterator[Ask]:
+def older() -> Iterator[Built]:
     """Has a kernel built by the older Triton."""
     if not OLDER.is_dir():
         pytest.skip("there is no second Triton; make setup installs it")
-    root = Path(__file__).parents[4]
-    environment = os.environ | {"PYTHONPATH": f"{OLDER}{os.pathsep}{root}"}
-    command = [sys.executable, "-m", "tests.codegen.backends.triton.shipped"]
-    with subprocess.Popen(
-        command, env=environment, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as worker:
-        to, back = worker.stdin, worker.stdout
-        assert to is not None
-        assert back is not None
+    variables = {"PYTHONPATH": f"{OLDER}{os.pathsep}{ROOT}"}
+    with worker("tests.codegen.backends.triton.shipped", variables) as asked:
 
-        def ask(**what: Any) -> dict[str, Any]:
-            print(json.dumps(what), file=to, flush=True)
-            found: dict[str, Any] = json.loads(back.readline())
+        def built_by_it(**what: Any) -> dict[str, Any]:
+            found = asked(json.dumps(what))
             assert "failed" not in found, found["failed"]
             assert found["triton"].startswith("3.6."), found["triton"]
             return found
 
-        yield ask
-        to.close()
+        yield built_by_it
 
 
 OF_OLDER = [(name, arch, d) for name, arch, d in FORWARD if arch == "sm_90"]
 
 
 @pytest.mark.parametrize(("name", "arch", "d"), OF_OLDER, ids=lambda value: str(value))
-def test_forwards_of_the_older_triton(name: str, arch: str, d: int, older: Ask) -> None:
+def test_forwards_of_the_older_triton(name: str, arch: str, d: int, older: Built) -> None:
     assert older(name=name, arch=arch, d=d)["complaints"] == []
 
 
 @pytest.mark.parametrize("kernel", ["queries", "keys"])
 @pytest.mark.parametrize("name", ["causal", "relative", "neighborhood"])
-def test_backwards_of_the_older_triton(name: str, kernel: str, older: Ask) -> None:
+def test_backwards_of_the_older_triton(name: str, kernel: str, older: Built) -> None:
     assert older(name=name, arch="sm_90", d=64, kernel=kernel)["complaints"] == []
 
 
