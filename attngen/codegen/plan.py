@@ -28,7 +28,20 @@ from attngen.codegen.derive.positive import is_positive
 from attngen.codegen.problem import Problem
 from attngen.errors import SpecError
 from attngen.ir.expr import Const, Expr, Sym, const, loads, op, substitute, sym, symbols
-from attngen.ir.nodes import Affine, Branch, Combine, Concat, Dot, KeySet, Paged, Sequence, Space, Spec, View
+from attngen.ir.nodes import (
+    Affine,
+    Branch,
+    Combine,
+    Concat,
+    Dot,
+    KeySet,
+    Paged,
+    Segments,
+    Sequence,
+    Space,
+    Spec,
+    View,
+)
 from attngen.ir.normalizer import Normalizer, Streaming
 
 
@@ -114,6 +127,11 @@ class Plan:
     branches: tuple[BranchPlan, ...]
     width: int
     written: Plan | None = None
+
+    @property
+    def packed(self) -> bool:
+        """Whether packed sequences were lowered to this one sequence."""
+        return self.written is not None and isinstance(self.written.spec.space, Segments)
 
 
 def make_plan(spec: Spec, problem: Problem) -> Plan:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from attngen import settings
 from attngen.codegen.backend import BackwardLaunch, Call, Launch
 from attngen.codegen.derive.passes import last_declared
+from attngen.codegen.lower.lowered import lowered
 from attngen.codegen.plan import make_plan, value_extent
 from attngen.codegen.precision import bare_tf32
 from attngen.codegen.problem import Operand, Problem
@@ -196,7 +197,7 @@ class Engine:
         self._check_lse(return_lse)
         plan = make_plan(self.spec, self.traced_problem(q, k, v, inputs, return_lse))
         backend, _ = select_backend(plan, q.device.type, self.backend, True)
-        return 0 if backend.name == "reference" else saved_columns(plan)
+        return 0 if backend.name == "reference" else saved_columns(lowered(plan))
 
     def sizes(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor]) -> Sizes:
         """The checked sizes of a call."""

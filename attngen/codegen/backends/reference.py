@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from functools import partial, reduce
-from operator import or_
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attngen.codegen.backend import BackwardLaunch, Call, Launch, SourceFile
 from attngen.codegen.plan import Plan
+from attngen.codegen.recorded import recorded
 from attngen.codegen.result import result_memory
 from attngen.ir.reference import reference
 from attngen.ir.text import text
 from attngen.ir.walk import views
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -111,18 +110,6 @@ def differentiate(
         results, cotangents = zip(*pairs, strict=True)
         found = iter(torch.autograd.grad(results, chosen, cotangents, allow_unused=True))
     return [next(found) if asked else None for asked in wanted]
-
-
-@contextmanager
-def recorded() -> Iterator[None]:
-    """Autograd records, also where the call comes from below it, as it does under a dispatch mode."""
-    import torch
-    from torch._C import DispatchKey, DispatchKeySet, _dispatch_tls_local_include_set, _ForceDispatchKeyGuard
-
-    autocast = [getattr(DispatchKey, name) for name in dir(DispatchKey) if name.startswith("Autocast")]
-    excluded = reduce(or_, map(DispatchKeySet, autocast))
-    with _ForceDispatchKeyGuard(_dispatch_tls_local_include_set(), excluded), torch.enable_grad():
-        yield
 
 
 def evaluate(

@@ -57,6 +57,9 @@ class _Checks:
         self.names = [name for name, _ in arguments.tensors]
         self.scalars = (*arguments.ints, *arguments.floats)
         self.shapes = {name: tuple(t.shape) for name, t in zip(self.names, call.operands, strict=False)}
+        for router in plan.spec.routers:
+            blocks = (-(-call.n_q // router.query_block), -(-call.n_k // router.key_block))
+            self.shapes[router.name] = (call.n_b, call.n_h, *blocks)
 
     def of_call(self) -> Check | None:
         exprs = _expressions(self.plan)

@@ -21,7 +21,7 @@ from attngen.codegen.backends.cpu.library import load_entry
 from attngen.codegen.backends.cpu.support import refusal
 from attngen.codegen.backends.cpu.support_backward import backward_refusal
 from attngen.codegen.fingerprint import package_fingerprint
-from attngen.codegen.lower.lowered import lowered, lowered_backward, lowered_launch
+from attngen.codegen.lower.lowered import lowered, lowered_backward, lowered_launch, lowered_wanted
 from attngen.codegen.plan import Plan
 from attngen.ir.text import text
 from attngen.templates import fingerprint
@@ -97,12 +97,12 @@ class CpuBackend:
         return (default_backward(isa.choose(), plan),)
 
     def emit_backward(self, plan: Plan, config: CpuConfig, wanted: frozenset[str]) -> SourceFile:
-        return emit_backward(lowered(plan), config, wanted)
+        return emit_backward(lowered(plan), config, lowered_wanted(plan, wanted))
 
     def build_backward(self, plan: Plan, config: CpuConfig, wanted: frozenset[str]) -> Built:
         """The backward from the cache, or built into it."""
         return self._build(plan, config, BACKWARD, lambda: self.emit_backward(plan, config, wanted), *sorted(wanted))
 
     def prepare_backward(self, built: Built, plan: Plan, call: Call, wanted: frozenset[str]) -> BackwardLaunch:
-        make = partial(prepare_backward, built.function, built.config, wanted=wanted)
-        return lowered_backward(plan, call, make, built.config.tile)
+        make = partial(prepare_backward, built.function, built.config, wanted=lowered_wanted(plan, wanted))
+        return lowered_backward(plan, call, make, built.config.tile, wanted)

@@ -64,7 +64,7 @@ def emit(plan: Plan, config: CpuConfig) -> SourceFile:
         wants_lse=flag(plan.problem.return_lse),
         masked=flag(any(keyset.masked for branch in plan.branches for keyset in branch.keysets)),
         units=f"(const int32_t*)a.{arguments.field(names_for(plan.written.spec).units)}_data"
-        if plan.written
+        if plan.written and plan.packed
         else "nullptr",
         each_branch=" ".join(f"f(Branch{i}{{}});" for i in range(len(plan.branches))),
         element=ELEMENT[dtype],

@@ -107,7 +107,7 @@ def _full(scope: Scope, place: tuple[int, int], keyset: KeySetPlan) -> str:
     if keyset.ranges is None:
         full = f"table_full(a.{table_name(*place)}, {{}}, k_begin, k_end)"
         second = ""
-        if scope.plan.written is not None:
+        if scope.plan.packed:
             # Tiles of packed sequences begin anywhere, and may reach into a second row of the table.
             second = f" && ((q_end - 1) / Tile::QT == q_begin / Tile::QT || {full.format('row + 1')})"
         return f"{_table_row(place)}\n    return {full.format('row')}{second};"

@@ -23,7 +23,7 @@ from attngen.codegen.backends.triton.wanted import wanted_sets
 from attngen.codegen.bundle.manifest import BundledKernel, Variant
 from attngen.codegen.bundle.packing import ctype
 from attngen.codegen.devices import built_for
-from attngen.codegen.lower.lowered import lowered
+from attngen.codegen.lower.lowered import lowered, lowered_wanted
 from attngen.codegen.plan import Plan
 from attngen.errors import BuildError
 
@@ -75,9 +75,10 @@ def roles(plan: Plan, arch: str, backward: bool = True) -> tuple[Role, ...]:
         return tuple(found)
     both = default_backward(target, major)
     for wanted in wanted_sets(plan):
-        source = emit_backward(target, both, wanted)
+        every = lowered_wanted(plan, wanted)
+        source = emit_backward(target, both, every)
         file = source.name.replace(".py", "_inputs.py") if wanted else source.name
-        given, options = backward_parameters(target, wanted), {"wanted": sorted(wanted)}
+        given, options = backward_parameters(target, every), {"wanted": sorted(wanted)}
         for name in KERNELS:
             own = both.of(name)
             found.append(Role(name, name, file, source.text, given, own, options))

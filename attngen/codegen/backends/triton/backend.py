@@ -21,7 +21,7 @@ from attngen.codegen.backends.triton.module import one_at_a_time
 from attngen.codegen.backends.triton.support import backward_refusal, refusal
 from attngen.codegen.backends.triton.variants import Variants
 from attngen.codegen.fingerprint import package_fingerprint
-from attngen.codegen.lower.lowered import lowered, lowered_backward, lowered_launch
+from attngen.codegen.lower.lowered import lowered, lowered_backward, lowered_launch, lowered_wanted
 from attngen.codegen.plan import Plan
 from attngen.codegen.precision import bare_tf32
 from attngen.ir.text import text
@@ -122,14 +122,14 @@ class TritonBackend:
         return (GradientConfig(self._as_told(found.queries), self._as_told(found.keys)),)
 
     def emit_backward(self, plan: Plan, config: GradientConfig, wanted: frozenset[str]) -> SourceFile:
-        return emit_backward(lowered(plan), config, wanted)
+        return emit_backward(lowered(plan), config, lowered_wanted(plan, wanted))
 
     def build_backward(self, plan: Plan, config: GradientConfig, wanted: frozenset[str]) -> Built:
         """The source of the backward, as `build` does for the forward."""
-        given = backward_parameters(lowered(plan), wanted)
+        given = backward_parameters(lowered(plan), lowered_wanted(plan, wanted))
         kernels = {name: (given, config.of(name)) for name in KERNELS}
         return self._build(plan, config, lambda: self.emit_backward(plan, config, wanted), kernels, *sorted(wanted))
 
     def prepare_backward(self, built: Built, plan: Plan, call: Call, wanted: frozenset[str]) -> BackwardLaunch:
-        make = partial(prepare_backward, built.kernels, built.config, wanted=wanted)
-        return one_at_a_time(lowered_backward(plan, call, make, (built.config.queries.block_m, 1)))
+        make = partial(prepare_backward, built.kernels, built.config, wanted=lowered_wanted(plan, wanted))
+        return one_at_a_time(lowered_backward(plan, call, make, (built.config.queries.block_m, 1), wanted))

@@ -18,7 +18,7 @@ from attngen.codegen.backends.triton.wanted import smallest, wanted_sets
 from attngen.codegen.bundle.driver import Driver
 from attngen.codegen.bundle.files import Bundle
 from attngen.codegen.bundle.manifest import AGAIN, BundledKernel, BundledProblem
-from attngen.codegen.lower.lowered import lowered
+from attngen.codegen.lower.lowered import lowered, lowered_wanted
 from attngen.codegen.plan import Plan
 from attngen.codegen.plan_text import plan_text
 from attngen.errors import BundleError, UnsupportedError
@@ -117,7 +117,7 @@ class BundledBackend:
         return TritonBackend(self.driver.device_type).prepare_backward(built.built, self.plan, call, built.wanted)
 
     def _backward(self, wanted: frozenset[str]) -> BundledBackward:
-        given, options = backward_parameters(lowered(self.plan), wanted), {"wanted": sorted(wanted)}
+        given, options = backward_parameters(lowered(self.plan), lowered_wanted(self.plan, wanted)), {"wanted": sorted(wanted)}
         kernels = {name: self._kernel(name, options, given) for name in KERNELS}
         config = GradientConfig(*(TritonConfig(**kernels[name].config) for name in ("queries", "keys")))
         runners = {name: self._runner(kernel) for name, kernel in kernels.items()}

@@ -1,0 +1,125 @@
+"""Linear attention by states: sums of phi(k) v over blocks of keys, in place of the keys themselves.
+
+sum_j (phi(q) . phi(k_j)) v_j = sum_d phi(q)_d S_d with S_d = sum_j phi(k_j)_d v_j: whatever block of queries it is for,
+a sum over keys becomes one over the D channels of phi. To the loop these are D virtual keys for each block: their key
+vectors are the unit vectors, so that scores are phi(q)_d, times z_d = sum_j phi(k_j)_d where the mass is wanted; and
+their values are S_d / z_d, means of v that lose nothing in half precision. Source: Transformers are RNNs, arXiv
+2006.16236; block states: SLA, arXiv 2509.24006.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from attngen.codegen.lower.produced import (
+    Extents,
+    Numbers,
+    Produced,
+    Tensors,
+    at_heads,
+    heads_of,
+    indexed,
+    viewed,
+)
+from attngen.ir.nodes import View
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Reach(Protocol):
+    """Which blocks of keys the state of each block of queries sums up."""
+
+    @property
+    def key_block(self) -> int | None:
+        """The keys of a block; None: all of them."""
+        ...
+
+    def faded(self, phi: Tensor, tensors: Tensors, block: int) -> Tensor:
+        """phi(k) (B, n_h, blocks, block, D), faded towards the end of its block."""
+        ...
+
+    def summed(self, states: Tensor, tensors: Tensors, extents: Extents) -> Tensor:
+        """Sums for every block of queries from the states (B, n_h, key blocks, X) of blocks of keys."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The made tensors of one branch: unit vectors, values and, where the mass is wanted, sums of phi(k)."""
+
+    units: str
+    values: str
+    masses: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """The virtual keys of one branch, D for each block of queries. `k` and `v` are read as their views say, between
+    these channels; `weight` names a projection (Dv, Do) of the values."""
+
+    names: Names
+    reach: Reach
+    k: View
+    k_extent: tuple[int, int]
+    v: View
+    v_extent: tuple[int, int]
+    weight: str | None
+    width: int
+    dtype: str
+
+    @property
+    def channels(self) -> int:
+        return self.k_extent[1] - self.k_extent[0]
+
+    @property
+    def made(self) -> tuple[Produced, ...]:
+        names = self.names
+        found = (
+            viewed(names.units, "?", self.dtype, self.channels),
+            viewed(names.values, "?", self.dtype, self.width),
+        )
+        if names.masses is None:
+            return found
+        wide = "float64" if self.dtype == "float64" else "float32"
+        return (*found, indexed(names.masses, ("b", "h", "?"), wide))
+
+    def make(self, tensors: Tensors, numbers: Numbers, extents: Extents) -> tuple[Tensor, ...]:
+        import torch
+
+        k, v = tensors[self.k.tensor], tensors[self.v.tensor]
+        k_heads, v_heads = (heads_of(view, t.shape[1], extents.n_h) for view, t in ((self.k, k), (self.v, v)))
+        phi = blocks_of(at_heads(k[..., slice(*self.k_extent)], k_heads), self.reach.key_block)
+        values = blocks_of(at_heads(v[..., slice(*self.v_extent)], v_heads), self.reach.key_block)
+        phi = self.reach.faded(phi, tensors, phi.shape[3])
+        batch = torch.broadcast_shapes(phi.shape[:1], values.shape[:1], (extents.n_b,))
+        states = (phi.mT @ values).flatten(3)
+        sums = self.reach.summed(states.expand(*batch, *states.shape[1:]), tensors, extents)
+        sums = sums.unflatten(-1, (self.channels, -1)).flatten(2, 3)
+        wide = torch.promote_types(v.dtype, torch.float32)
+        masses = None
+        if self.names.masses is not None:
+            totals = phi.sum(3, dtype=wide)
+            masses = self.reach.summed(totals.expand(*batch, *totals.shape[1:]), tensors, extents).flatten(2)
+            nothing = masses == 0
+            scaled = sums.to(wide) / torch.where(nothing, 1.0, masses)[..., None]
+            sums = torch.where(nothing[..., None], 0.0, scaled).to(v.dtype)
+        if self.weight is not None:
+            sums = sums @ tensors[self.weight].to(sums.dtype)
+        # The same unit vectors again and again; one batch and one head serve all.
+        units = torch.eye(self.channels, dtype=v.dtype, device=v.device).repeat(sums.shape[2] // self.channels, 1)
+        found = (units[None, None], sums.to(v.dtype).contiguous())
+        return found if masses is None else (*found, masses.to(wide).contiguous())
+
+
+def blocks_of(tokens: Tensor, block: int | None) -> Tensor:
+    """(B, H, blocks, block, channels), the last one filled up with zeros."""
+    from torch.nn.functional import pad
+
+    n = tokens.shape[2]
+    block = max(1, n) if block is None else block
+    missing = -n % block if n else block
+    if missing:
+        tokens = pad(tokens, (0, 0, 0, missing))
+    return tokens.unflatten(2, (-1, block))
