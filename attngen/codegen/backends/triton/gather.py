@@ -58,7 +58,7 @@ class PartSums:
             and self.heads == list(range(owners))
         )
         dtype = self.tensor.dtype if part.direct else torch.float32
-        self.dtype, self.device = dtype, self.tensor.device
+        self.dtype, self.device = dtype, call.operands[0].device
         if self.direct:
             steps = torch.empty_like(self.tensor, device="meta").stride()
             self.strides = [steps[a] for a in self.axes]
@@ -70,7 +70,7 @@ class PartSums:
         import torch
 
         if self.direct:
-            return torch.empty_like(self.tensor)
+            return torch.empty_like(self.tensor, device=self.device)
         # Keys beyond the length of a batch are written by nobody.
         return torch.zeros(self.shape, dtype=self.dtype, device=self.device)
 
@@ -111,9 +111,16 @@ class FlowSums:
     """The memory that kernels write one flow to, and how it becomes the gradient of its tensor."""
 
     def __init__(
-        self, flow: Flow, tensor: Tensor, grid: Grid, tiles: int, width: int, counts: Mapping[tuple[int, int], int]
+        self,
+        flow: Flow,
+        tensor: Tensor,
+        device: torch.device,
+        grid: Grid,
+        tiles: int,
+        width: int,
+        counts: Mapping[tuple[int, int], int],
     ) -> None:
-        self.flow, self.tensor, self.grid, self.tiles = flow, tensor, grid, tiles
+        self.flow, self.tensor, self.device, self.grid, self.tiles = flow, tensor, device, grid, tiles
         heads = grid.n_b * grid.n_h
         each = {"tile": tiles, "row": grid.n_q, "key": grid.most_keys, "element": grid.n_q * width}
         self.count = heads * each.get(flow.kind, 0)
@@ -127,15 +134,13 @@ class FlowSums:
         """Memory for one launch: the pointers that kernels get (flows.py)."""
         import torch
 
-        device = self.tensor.device
-
         def zeros(count: int, dtype: torch.dtype) -> Tensor:
-            return torch.zeros(max(1, count), dtype=dtype, device=device)
+            return torch.zeros(max(1, count), dtype=dtype, device=self.device)
 
         if self.flow.kind == "pair":
             peaks = zeros(self.grid.n_b * self.grid.n_h * self.tiles, torch.float32)
             # Without queries nobody settles the scale.
-            return [zeros(self.tensor.numel(), torch.int64), peaks, torch.ones(1, device=device)]
+            return [zeros(self.tensor.numel(), torch.int64), peaks, torch.ones(1, device=self.device)]
         return [zeros(self.count, torch.float32), zeros(self.count, torch.int64)]
 
     def settle(self, pointers: Sequence[Tensor]) -> None:
@@ -160,7 +165,7 @@ class FlowSums:
             part = (table.double() / scale.double()).reshape(-1)[: self.tensor.numel()]
         else:
             values, places = pointers
-            part = torch.zeros(max(1, self.tensor.numel()), dtype=torch.float64, device=self.tensor.device)
+            part = torch.zeros(max(1, self.tensor.numel()), dtype=torch.float64, device=self.device)
             part = part.index_put_((places,), values.double(), accumulate=True)[: self.tensor.numel()]
         part = part.reshape(self.tensor.shape)
         found[name] = found[name].double() + part if name in found else part

@@ -44,10 +44,10 @@ def prepare(variants: Variants, config: TritonConfig, plan: Plan, call: Call) ->
     sizes = [n_b, n_h, n_q, together(plan, call)]
     static = [*tensor_fields(plan, arguments, call), *(strides[a] for a in axes_of(call))]
     grid = (n_b * n_h * -(-n_q // config.block_m), 1, 1)
-    # An empty tensor has no address.
-    nothing = {t.dtype: t.new_zeros(1) for t in call.operands if t.numel() == 0}
     columns = saved_columns(plan)
     return_lse, device, dtype = plan.problem.return_lse, like.device, like.dtype
+    # An empty tensor has no address.
+    nothing = {t.dtype: torch.zeros(1, dtype=t.dtype, device=device) for t in call.operands if t.numel() == 0}
 
     def launch(
         q: Tensor,

@@ -78,7 +78,7 @@ def prepare_backward(
     parts = [PartSums(part, plan, call, operands, grid, counts[part.branch, part.keyset]) for part in parts_of(plan)]
     tiles = -(-call.n_q // config.queries.block_m)
     flows = [
-        FlowSums(flow, operands[flow.load.tensor], grid, tiles, plan.branches[flow.branch].width, counts)
+        FlowSums(flow, operands[flow.load.tensor], device, grid, tiles, plan.branches[flow.branch].width, counts)
         for flow in flows_of(plan, wanted)
     ]
     static = tensor_fields(plan, arguments, call)
@@ -89,7 +89,8 @@ def prepare_backward(
     vectors = [plan.branches[i].width for i in range(len(plan.branches)) for _ in written_cotangents(plan, i)]
     # The tiles of keys of both kernels are the same.
     carries = max(1, rows * -(-grid.most_keys // config.keys.block_n))
-    nothing = {t.dtype: t.new_zeros(1) for t in call.operands if t.numel() == 0}
+    # An empty tensor has no address.
+    nothing = {t.dtype: torch.zeros(1, dtype=t.dtype, device=device) for t in call.operands if t.numel() == 0}
     grids = {
         "rows": (call.n_b * call.n_h * tiles, 1, 1),
         "queries": (call.n_b * call.n_h * tiles, 1, 1),
