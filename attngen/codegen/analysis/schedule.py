@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attngen.codegen.analysis import csr
+from attngen.codegen.analysis.blocks import block_tables, blocks_of
 from attngen.codegen.analysis.csr import Table
 from attngen.codegen.analysis.evaluate import Evaluator
 from attngen.codegen.analysis.interval import Ints, ints
@@ -107,6 +108,12 @@ def schedule(
     ranges = closed_form(mask, space)
     if ranges is None and within is not None:
         ranges = replace(within, complete=False)
+    blocks = None if ranges is not None else blocks_of(mask)
+    if blocks is not None and blocks.q % tile[0] == 0 and blocks.k % tile[1] == 0:
+        found = block_tables(mask, sizes, blocks, tile[0], loads, (depends.b, depends.h))
+        own = np.arange(sizes.n_b)[:, None] * depends.b * (sizes.n_h if depends.h else 1)
+        own = own + np.arange(sizes.n_h)[None, :] * depends.h
+        return Schedule(tile[0], tile[1], sizes, found, own.astype(np.int32))
     tables: list[Table] = []
     pattern = np.zeros((sizes.n_b, sizes.n_h), np.int32)
     for b in range(sizes.n_b if depends.b else min(1, sizes.n_b)):

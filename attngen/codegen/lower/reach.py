@@ -53,8 +53,7 @@ class Classed:
     def summed(self, states: Tensor, tensors: Tensors, extents: Extents) -> Tensor:
         from attngen.codegen.lower.eager import holds
 
-        chosen = holds(tensors[self.classes], self.condition).to(states.dtype)
-        return chosen @ states
+        return weighted(holds(tensors[self.classes], self.condition).to(states.dtype), states)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,23 @@ class Earlier:
         return pad(sums, (0, chunks * block - sums.shape[2]), mode="replicate").unflatten(2, (chunks, block))
 
 
+def weighted(weights: Tensor, states: Tensor) -> Tensor:
+    """weights @ states, in which a state that is not finite reaches nothing through a weight of 0."""
+    import torch
+
+    if states.device.type == "meta":
+        return weights @ states
+    if states.device.type == "cpu":
+        if bool(states.sum().isfinite()):
+            return weights @ states
+        rows = [torch.where(row[..., None] != 0, row[..., None] * states, 0.0).sum(2) for row in weights.unbind(2)]
+        return torch.stack(rows, 2)
+    # To look would be to wait for the device: there such a state makes all of its sums NaN.
+    odd = (~states.isfinite()).any(-1, keepdim=True)
+    met = (weights != 0).to(states.dtype) @ odd.to(states.dtype) > 0
+    return torch.where(met, torch.nan, weights @ torch.where(odd, 0.0, states))
+
+
 def decayed_sums(states: Tensor, decays: Tensor) -> Tensor:
     """For each chunk, the sum of its state (B, H, chunks, X) and of earlier ones, each faded by what came since.
 
@@ -108,7 +124,7 @@ def decayed_sums(states: Tensor, decays: Tensor) -> Tensor:
         # The upper triangle would grow: it is none of the sum, and stays out of its gradient.
         lower = torch.ones(sums.shape[2], sums.shape[2], dtype=torch.bool, device=sums.device).tril()
         gap = torch.where(lower, sums[..., :, None] - sums[..., None, :], -torch.inf)
-        total = gap.exp().to(part.dtype) @ part
+        total = weighted(gap.exp().to(part.dtype), part)
         if found:
             total = total + sums.exp().to(part.dtype)[..., None] * found[-1][:, :, -1:]
         found.append(total)

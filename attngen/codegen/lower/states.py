@@ -90,21 +90,23 @@ class States:
 
         k, v = tensors[self.k.tensor], tensors[self.v.tensor]
         k_heads, v_heads = (heads_of(view, t.shape[1], extents.n_h) for view, t in ((self.k, k), (self.v, v)))
-        phi = blocks_of(at_heads(k[..., slice(*self.k_extent)], k_heads), self.reach.key_block)
-        values = blocks_of(at_heads(v[..., slice(*self.v_extent)], v_heads), self.reach.key_block)
+        wide = torch.promote_types(v.dtype, torch.float32)
+        # Few CPUs multiply matrices of half precision well.
+        work = wide if v.device.type == "cpu" else v.dtype
+        phi = blocks_of(at_heads(k[..., slice(*self.k_extent)].to(work), k_heads), self.reach.key_block)
+        values = blocks_of(at_heads(v[..., slice(*self.v_extent)].to(work), v_heads), self.reach.key_block)
         phi = self.reach.faded(phi, tensors, phi.shape[3])
         batch = torch.broadcast_shapes(phi.shape[:1], values.shape[:1], (extents.n_b,))
         states = (phi.mT @ values).flatten(3)
         sums = self.reach.summed(states.expand(*batch, *states.shape[1:]), tensors, extents)
         sums = sums.unflatten(-1, (self.channels, -1)).flatten(2, 3)
-        wide = torch.promote_types(v.dtype, torch.float32)
         masses = None
         if self.names.masses is not None:
             totals = phi.sum(3, dtype=wide)
             masses = self.reach.summed(totals.expand(*batch, *totals.shape[1:]), tensors, extents).flatten(2)
             nothing = masses == 0
             scaled = sums.to(wide) / torch.where(nothing, 1.0, masses)[..., None]
-            sums = torch.where(nothing[..., None], 0.0, scaled).to(v.dtype)
+            sums = torch.where(nothing[..., None], 0.0, scaled).to(work)
         if self.weight is not None:
             sums = sums @ tensors[self.weight].to(sums.dtype)
         # The same unit vectors again and again; one batch and one head serve all.

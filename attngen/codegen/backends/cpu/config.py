@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import Literal
 
+from attngen.codegen.analysis.blocks import blocks_of
 from attngen.codegen.plan import Plan
 from attngen.ir.expr import const
 
@@ -53,6 +55,11 @@ AVX512: dict[Reach, tuple[int, ...]] = {
 SEGMENT = 32
 """Keys between possible ends of a table's segment: fine enough for short documents, coarse enough to build fast."""
 
+BLOCK_ROWS, BLOCK_KEYS = 32, 64
+"""Tiles for masks that are made of blocks: rows, and about how many keys."""
+ROWS_OF_BLOCKS = {"avx512_bf16": 8, "avx512": 8, "avx2": 4, "portable": 4}
+"""Rows of a register tile that divide those."""
+
 GROUP_NUMBERS = 200_000
 """Numbers of 4 bytes: most of a second-level cache of 1 MiB."""
 
@@ -79,9 +86,9 @@ def default(isa: str, plan: Plan) -> CpuConfig:
     """The first guess; float64 runs on portable vectors."""
     if plan.problem.dtype == "fp64":
         return OTHERS["portable"]
+    config = within_blocks(OTHERS[isa] if isa in OTHERS else CpuConfig(isa, *AVX512[reach(plan)]), plan)
     if isa in OTHERS:
-        return OTHERS[isa]
-    config = CpuConfig(isa, *AVX512[reach(plan)])
+        return config
     # Queries and accumulators of a group stay in the second-level cache, beside a block of keys and values.
     widest = max(branch.width + sum(dot.width for dot in branch.keysets[0].dots) for branch in plan.branches)
     return replace(config, group=max(1, min(config.group, GROUP_NUMBERS // (config.query_tile * widest))))
@@ -91,7 +98,23 @@ def default_backward(isa: str, plan: Plan) -> CpuConfig:
     """The first guess for a backward."""
     if plan.problem.dtype == "fp64":
         return BACKWARD_OTHERS["portable"]
-    return BACKWARD_OTHERS[isa] if isa in BACKWARD_OTHERS else CpuConfig(isa, *BACKWARD_AVX512[reach(plan)])
+    config = BACKWARD_OTHERS[isa] if isa in BACKWARD_OTHERS else CpuConfig(isa, *BACKWARD_AVX512[reach(plan)])
+    return within_blocks(config, plan)
+
+
+def within_blocks(config: CpuConfig, plan: Plan) -> CpuConfig:
+    """The config with tiles that lie in the blocks of the masks, where these are made of blocks: then no tile is
+    visible in part."""
+    masks = [k.mask for branch in plan.branches for k in branch.keysets if k.ranges is None]
+    found = [blocks for blocks in map(blocks_of, masks) if blocks is not None]
+    rows, keys = gcd(*(b.q for b in found)), gcd(*(b.k for b in found))
+    if not found or rows % BLOCK_ROWS or keys % SEGMENT:
+        return config
+    key_tile = keys if keys >= BLOCK_KEYS else BLOCK_KEYS // keys * keys
+    high = ROWS_OF_BLOCKS[config.isa]
+    group = max(1, config.group * config.query_tile // BLOCK_ROWS)
+    tile = replace(config, query_tile=BLOCK_ROWS, key_tile=min(key_tile, config.key_tile), group=group)
+    return replace(tile, score_rows=high, value_rows=high)
 
 
 def reach(plan: Plan) -> Reach:
