@@ -128,6 +128,10 @@ class Plan:
     width: int
     written: Plan | None = None
 
+    def table_masks(self) -> tuple[Expr, ...]:
+        """The masks of key sets whose visible keys come as block tables."""
+        return tuple(k.mask for branch in self.branches for k in branch.keysets if k.ranges is None)
+
     @property
     def packed(self) -> bool:
         """Whether packed sequences were lowered to this one sequence."""

@@ -6,6 +6,7 @@ and tiles that lie in one block are visible as a whole or not at all.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd
@@ -45,6 +46,12 @@ def blocks_of(mask: Expr) -> Blocks | None:
     if free or gridded or 0 in sizes.values() or _shared(mask, divided):
         return None
     return Blocks(sizes["q"], sizes["kv"])
+
+
+def common_blocks(masks: Iterable[Expr]) -> Blocks | None:
+    """The largest blocks that lie in the blocks of every mask that has some; None where none has."""
+    found = [blocks for blocks in map(blocks_of, masks) if blocks is not None]
+    return Blocks(gcd(*(b.q for b in found)), gcd(*(b.k for b in found))) if found else None
 
 
 def _shared(mask: Expr, divided: set[int]) -> bool:

@@ -1,9 +1,9 @@
 """Specs with routers, feature maps, projections, decays and states as specs without: what these are is made before.
 
-    Router            -> an int input, the class table
-    View(feature)     -> a view of an input, the features
-    phi(s) = s        -> sums over blocks of keys as virtual keys, where the mask allows it (`linear`)
-    Project           -> values that are projected already
+Router            -> an int input, the class table
+View(feature)     -> a view of an input, the features
+phi(s) = s        -> sums over blocks of keys as virtual keys, where the mask allows it (`linear`)
+Project           -> values that are projected already
 """
 
 from __future__ import annotations

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import gcd
 from typing import Literal
 
-from attngen.codegen.analysis.blocks import blocks_of
+from attngen.codegen.analysis.blocks import common_blocks
 from attngen.codegen.plan import Plan
 from attngen.ir.expr import const
 
@@ -105,12 +104,10 @@ def default_backward(isa: str, plan: Plan) -> CpuConfig:
 def within_blocks(config: CpuConfig, plan: Plan) -> CpuConfig:
     """The config with tiles that lie in the blocks of the masks, where these are made of blocks: then no tile is
     visible in part."""
-    masks = [k.mask for branch in plan.branches for k in branch.keysets if k.ranges is None]
-    found = [blocks for blocks in map(blocks_of, masks) if blocks is not None]
-    rows, keys = gcd(*(b.q for b in found)), gcd(*(b.k for b in found))
-    if not found or rows % BLOCK_ROWS or keys % SEGMENT:
+    blocks = common_blocks(plan.table_masks())
+    if blocks is None or blocks.q % BLOCK_ROWS or blocks.k % SEGMENT:
         return config
-    key_tile = keys if keys >= BLOCK_KEYS else BLOCK_KEYS // keys * keys
+    key_tile = blocks.k if blocks.k >= BLOCK_KEYS else BLOCK_KEYS // blocks.k * blocks.k
     high = ROWS_OF_BLOCKS[config.isa]
     group = max(1, config.group * config.query_tile // BLOCK_ROWS)
     tile = replace(config, query_tile=BLOCK_ROWS, key_tile=min(key_tile, config.key_tile), group=group)

@@ -117,7 +117,10 @@ class BundledBackend:
         return TritonBackend(self.driver.device_type).prepare_backward(built.built, self.plan, call, built.wanted)
 
     def _backward(self, wanted: frozenset[str]) -> BundledBackward:
-        given, options = backward_parameters(lowered(self.plan), lowered_wanted(self.plan, wanted)), {"wanted": sorted(wanted)}
+        given, options = (
+            backward_parameters(lowered(self.plan), lowered_wanted(self.plan, wanted)),
+            {"wanted": sorted(wanted)},
+        )
         kernels = {name: self._kernel(name, options, given) for name in KERNELS}
         config = GradientConfig(*(TritonConfig(**kernels[name].config) for name in ("queries", "keys")))
         runners = {name: self._runner(kernel) for name, kernel in kernels.items()}

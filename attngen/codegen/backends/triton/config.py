@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from attngen.codegen.analysis.blocks import common_blocks
 from attngen.codegen.plan import Plan
 
 
@@ -65,6 +66,20 @@ def room(width: int) -> int:
 
 def default(plan: Plan, major: int = 9) -> TritonConfig:
     """The first guess for devices of a compute capability: what the static lint accepts there."""
+    return _within_blocks(_default(plan, major), plan)
+
+
+def _within_blocks(config: TritonConfig, plan: Plan) -> TritonConfig:
+    """Tiles that lie in the blocks of masks, where these are made of blocks: then none is visible in part."""
+    blocks = common_blocks(plan.table_masks())
+    if blocks is None:
+        return config
+    # The powers of two in both sizes.
+    rows, keys = (max(16, size & -size) for size in (blocks.q, blocks.k))
+    return replace(config, block_m=min(config.block_m, rows), block_n=min(config.block_n, keys))
+
+
+def _default(plan: Plan, major: int) -> TritonConfig:
     # What a table says has to be there before the keys that it speaks of.
     stages = 3 if _reads_tables(plan) else 2
     widest = _widest(plan)
@@ -84,6 +99,12 @@ def default(plan: Plan, major: int = 9) -> TritonConfig:
 
 def default_backward(plan: Plan, major: int = 9) -> GradientConfig:
     """The same for a backward."""
+    found = _default_backward(plan, major)
+    queries = _within_blocks(found.queries, plan)
+    return GradientConfig(queries, _within_blocks(found.keys, plan))
+
+
+def _default_backward(plan: Plan, major: int) -> GradientConfig:
     stages = 3 if _reads_tables(plan) else 2
     widest, scans = _widest(plan), any(branch.scan for branch in plan.branches)
     if plan.problem.dtype == "fp32" and widest > 64:
