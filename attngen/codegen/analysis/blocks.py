@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,14 +71,16 @@ def block_tables(
     if 0 in (n_b, n_h, rows, columns):
         return tuple(_table(np.zeros((rows, columns), np.int8), sizes, blocks, tile_q) for _ in range(n_b * n_h))
     b, h, q, k = np.ogrid[:n_b, :n_h, : rows * blocks.q : blocks.q, : columns * blocks.k : blocks.k]
-    kinds = classes(evaluator(Sequence(), Tiles((q, q), (k, k)), sizes, loads, b=b, h=h).truth(mask))
+    # A batch and a head of its own for each table, in place of one for all.
+    at: dict[str, Any] = {"b": b, "h": h}
+    kinds = classes(evaluator(Sequence(), Tiles((q, q), (k, k)), sizes, loads, **at).truth(mask))
     kinds = np.broadcast_to(kinds, (n_b, n_h, rows, columns)).reshape(n_b * n_h, rows, columns)
     return tuple(_table(kind, sizes, blocks, tile_q) for kind in kinds)
 
 
 def _table(kind: NDArray[np.int8], sizes: Sizes, blocks: Blocks, tile_q: int) -> Table:
     """Runs of blocks of one class, again for every tile of a block of queries."""
-    rows, columns = kind.shape
+    rows = len(kind)
     tiles = -(-sizes.n_q // tile_q)
     edge = np.full((rows, 1), -1, np.int8)
     changes = np.diff(np.concatenate([edge, kind, edge], 1), axis=1) != 0

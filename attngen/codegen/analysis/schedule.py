@@ -110,10 +110,10 @@ def schedule(
         ranges = replace(within, complete=False)
     blocks = None if ranges is not None else blocks_of(mask)
     if blocks is not None and blocks.q % tile[0] == 0 and blocks.k % tile[1] == 0:
-        found = block_tables(mask, sizes, blocks, tile[0], loads, (depends.b, depends.h))
+        each = block_tables(mask, sizes, blocks, tile[0], loads, (depends.b, depends.h))
         own = np.arange(sizes.n_b)[:, None] * depends.b * (sizes.n_h if depends.h else 1)
         own = own + np.arange(sizes.n_h)[None, :] * depends.h
-        return Schedule(tile[0], tile[1], sizes, found, own.astype(np.int32))
+        return Schedule(tile[0], tile[1], sizes, each, own.astype(np.int32))
     tables: list[Table] = []
     pattern = np.zeros((sizes.n_b, sizes.n_h), np.int32)
     for b in range(sizes.n_b if depends.b else min(1, sizes.n_b)):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from attngen.codegen.derive.fold import fold_int
 from attngen.codegen.problem import Operand
 from attngen.ir.nodes import Input, View
+from attngen.ir.ops import Type
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +57,7 @@ def viewed(name: str, tokens: str, dtype: str, width: int) -> Produced:
 
 def indexed(name: str, axes: tuple[str, ...], dtype: str) -> Produced:
     """A made tensor whose elements expressions read."""
-    kind = "float" if dtype.startswith("float") else "int"
+    kind: Type = "float" if dtype.startswith("float") else "int"
     return Produced(Input(name, axes, kind, grad=kind == "float"), Operand(name, dtype, len(axes), 0))
 
 

@@ -90,7 +90,8 @@ class Earlier:
 
         assert self.decay is not None
         sums = tensors[self.decay]
-        return pad(sums, (0, chunks * block - sums.shape[2]), mode="replicate").unflatten(2, (chunks, block))
+        padded: Tensor = pad(sums, (0, chunks * block - sums.shape[2]), mode="replicate")
+        return padded.reshape(*padded.shape[:2], chunks, block)
 
 
 def weighted(weights: Tensor, states: Tensor) -> Tensor:
@@ -156,5 +157,5 @@ class DecaySums:
         decay = decay.to(getattr(torch, self.dtype)).clamp(min=SHUT)
         decay = decay.expand(extents.n_b, extents.n_h, -1)
         n = decay.shape[2]
-        chunks = pad(decay, (0, -n % CHUNK)).unflatten(2, (-1, CHUNK))
+        chunks = pad(decay, (0, -n % CHUNK)).reshape(extents.n_b, extents.n_h, -(-n // CHUNK), CHUNK)
         return (chunks.cumsum(3).flatten(2)[..., :n].contiguous(),)

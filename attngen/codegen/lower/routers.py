@@ -83,7 +83,7 @@ def block_means(tokens: Tensor, block: int) -> Tensor:
 
     wide = torch.promote_types(tokens.dtype, torch.float32)
     whole = tokens.shape[2] // block
-    parts = [tokens[:, :, : whole * block].unflatten(2, (whole, block)).mean(3, dtype=wide)]
+    parts = [tokens[:, :, : whole * block].reshape(*tokens.shape[:2], whole, block, -1).mean(3, dtype=wide)]
     if whole * block < tokens.shape[2]:
         parts.append(tokens[:, :, whole * block :].mean(2, dtype=wide, keepdim=True))
     return torch.cat(parts, 2)

@@ -96,14 +96,13 @@ class States:
         phi = blocks_of(at_heads(k[..., slice(*self.k_extent)].to(work), k_heads), self.reach.key_block)
         values = blocks_of(at_heads(v[..., slice(*self.v_extent)].to(work), v_heads), self.reach.key_block)
         phi = self.reach.faded(phi, tensors, phi.shape[3])
-        batch = torch.broadcast_shapes(phi.shape[:1], values.shape[:1], (extents.n_b,))
         states = (phi.mT @ values).flatten(3)
-        sums = self.reach.summed(states.expand(*batch, *states.shape[1:]), tensors, extents)
-        sums = sums.unflatten(-1, (self.channels, -1)).flatten(2, 3)
+        sums = self.reach.summed(states.expand(extents.n_b, *states.shape[1:]), tensors, extents)
+        sums = sums.reshape(*sums.shape[:2], sums.shape[2] * self.channels, values.shape[-1])
         masses = None
         if self.names.masses is not None:
             totals = phi.sum(3, dtype=wide)
-            masses = self.reach.summed(totals.expand(*batch, *totals.shape[1:]), tensors, extents).flatten(2)
+            masses = self.reach.summed(totals.expand(extents.n_b, *totals.shape[1:]), tensors, extents).flatten(2)
             nothing = masses == 0
             scaled = sums.to(wide) / torch.where(nothing, 1.0, masses)[..., None]
             sums = torch.where(nothing[..., None], 0.0, scaled).to(work)
@@ -124,4 +123,4 @@ def blocks_of(tokens: Tensor, block: int | None) -> Tensor:
     missing = -n % block if n else block
     if missing:
         tokens = pad(tokens, (0, 0, 0, missing))
-    return tokens.unflatten(2, (-1, block))
+    return tokens.reshape(*tokens.shape[:2], tokens.shape[2] // block, block, tokens.shape[3])

@@ -13,6 +13,7 @@ from attngen.ir.nodes import Paged
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import torch
     from torch import Tensor
 
     from attngen.codegen.backend import Call
