@@ -72,9 +72,11 @@ def test_the_choice_and_the_others() -> None:
     assert choice.config == str(chosen(attngen.Spec(mask=masks.causal())))
     assert others["reference"] == "comes after 'cpu', which takes the spec"
     assert others["triton"] == "runs there if it is asked for, under Triton's interpreter"
-    refused = explained(attngen.mechanisms.linear(), 8, 8).choice
+    decayed = attngen.compile(attngen.mechanisms.linear(mask=~masks.causal(), decay=True))
+    q = torch.zeros(1, 1, 8, 4)
+    refused = decayed.explain(q, q, q, log_decay=torch.zeros(1, 1, 8)).choice
     assert refused.backend == "reference"
-    assert "feature map on q" in dict(refused.others)["cpu"]
+    assert "a decay has a kernel only for" in dict(refused.others)["cpu"]
 
 
 @pytest.mark.parametrize(
