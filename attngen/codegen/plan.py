@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from attngen.codegen.analysis import Ranges, closed_form, visible_count
+from attngen.codegen.analysis import Ranges, closed_form, flattened_mask, visible_count
 from attngen.codegen.derive.empty_rows import with_empty_rows
 from attngen.codegen.derive.fold import fold_int
 from attngen.codegen.derive.gradient import gradient
@@ -34,6 +34,7 @@ from attngen.ir.nodes import (
     Combine,
     Concat,
     Dot,
+    Grid,
     KeySet,
     Paged,
     Segments,
@@ -61,8 +62,10 @@ class KeySetPlan:
     """One pass over one set of keys. The score of a key is alpha * core, with alpha > 0 and uniform over the row;
     alpha is 1 unless the branch is exponential.
 
-    `core` is an expression over dot[i] (raw products) and everything a score may read. `ranges` are the closed-form key
-    ranges of a query tile; None: they come as a block table, whose entries lie `within` others, if these are known.
+    `core` is an expression over dot[i] (raw products) and everything a score may read. `space` is that of the keys: of
+    the keys of a grid the grid; others lie in a line, and their mask knows queries by flat positions. `ranges` are the
+    closed-form key ranges of a query tile; None: they come as a block table, whose entries lie `within` others, if
+    these are known.
     """
 
     dots: tuple[DotPlan, ...]
@@ -71,6 +74,7 @@ class KeySetPlan:
     mask: Expr
     alpha: Expr
     core: Expr
+    space: Space
     ranges: Ranges | None
     within: Ranges | None = None
 
@@ -156,9 +160,9 @@ def _branch(branch: Branch, index: int, spec: Spec, problem: Problem) -> BranchP
     space = Sequence() if isinstance(spec.space, Paged) else spec.space
     visible = _visible(branch, space)
     # The running maximum is in units of the core score, so one scale has to hold for all keys of a row.
-    keysets = tuple(_keyset(keyset, space, problem, exponential, visible) for keyset in branch.all_keysets())
+    keysets = _keysets(branch, space, problem, exponential, visible)
     if len({keyset.alpha for keyset in keysets}) > 1:
-        keysets = tuple(_keyset(keyset, space, problem, False, visible) for keyset in branch.all_keysets())
+        keysets = _keysets(branch, space, problem, False, visible)
     widths = {stop - start for start, stop in (value_extent(k.v, problem) for k in branch.all_keysets())}
     if len(widths) != 1:
         raise SpecError(f"the key sets of a branch have values of different widths: {sorted(widths)}")
@@ -216,6 +220,18 @@ def _is_exponential(last: Streaming) -> bool:
 EXP: Expr = op("exp", op("sub", sym("s"), sym("m")))
 
 
+def _keysets(
+    branch: Branch, space: Space, problem: Problem, split: bool, visible: Callable[[Expr], Expr]
+) -> tuple[KeySetPlan, ...]:
+    main, *others = branch.all_keysets()
+    line = Sequence() if isinstance(space, Grid) else space
+    flat = (replace(other, mask=flattened_mask(other.mask, space)) for other in others)
+    return tuple(
+        _keyset(keyset, of_keys, problem, split, visible)
+        for keyset, of_keys in ((main, space), *((other, line) for other in flat))
+    )
+
+
 def _keyset(keyset: KeySet, space: Space, problem: Problem, split: bool, visible: Callable[[Expr], Expr]) -> KeySetPlan:
     dots = tuple(_dot(dot, problem) for dot in keyset.dots)
     scales = [substitute(dot.scale, {"d": const(plan.width)}) for dot, plan in zip(keyset.dots, dots, strict=True)]
@@ -233,6 +249,7 @@ def _keyset(keyset: KeySet, space: Space, problem: Problem, split: bool, visible
         mask=keyset.mask,
         alpha=visible(alpha),
         core=visible(core),
+        space=space,
         ranges=closed_form(keyset.mask, space),
     )
 

@@ -17,7 +17,7 @@ from attngen.explain.explanation import KeySetFacts
 from attngen.explain.loads import load_classes
 from attngen.explain.loops import laws
 from attngen.ir.expr import Expr, loads
-from attngen.ir.nodes import Paged, Segments, Sequence, Space
+from attngen.ir.nodes import Grid, Segments, Space
 from attngen.ir.text_expr import expr_text
 
 CELLS = 32
@@ -50,12 +50,6 @@ class Setting:
         mask = self.counted.branches[branch].keysets[keyset].mask
         return mask if keyset else mask_of_batches(mask, self.counted.spec.space)
 
-    @property
-    def space(self) -> Space:
-        """The space of these masks."""
-        space = self.counted.spec.space
-        return Sequence() if isinstance(space, Paged) else space
-
 
 def keyset_facts(setting: Setting) -> tuple[KeySetFacts, ...]:
     """The facts of every key set, branch by branch."""
@@ -73,7 +67,7 @@ def _all(setting: Setting) -> Iterator[KeySetFacts]:
             title = f"{title}, key set {j}".lstrip(", ") if len(branch.keysets) > 1 else title
             counted = setting.counted.branches[i].keysets[j]
             within = counted.ranges or counted.within
-            yield _facts(setting, branch, keyset, setting.mask(i, j), within, sizes, arrays, title)
+            yield _facts(setting, branch, keyset, setting.mask(i, j), counted.space, within, sizes, arrays, title)
 
 
 def _read(setting: Setting) -> set[str]:
@@ -89,20 +83,20 @@ def _facts(
     branch: BranchPlan,
     keyset: KeySetPlan,
     mask: Expr,
+    space: Space,
     within: Ranges | None,
     sizes: Sizes,
     arrays: Arrays,
     title: str,
 ) -> KeySetFacts:
-    """The facts of a key set; `mask` says what is visible, whatever else the keys lie in."""
-    space = setting.space
+    """The facts of a key set; `mask` and `space` say what is visible, whatever else the keys lie in."""
     depends = patterns(mask)
     places = [(b, h) for b in range(sizes.n_b if depends.b else 1) for h in range(sizes.n_h if depends.h else 1)]
     times = sizes.n_b * sizes.n_h // max(1, len(places))
     exact = [counts(mask, space, sizes, arrays, b=b, h=h) for b, h in places]
     known = [one for one in exact if one is not None]
     closed = len(known) == len(exact) and bool(known) and min(sizes.n_q, sizes.n_k) > 0
-    least, most = (sum(one.pairs for one in known),) * 2 if closed else _bounds(mask, setting, sizes, arrays, places)
+    least, most = (sum(one.pairs for one in known),) * 2 if closed else _bounds(mask, space, sizes, arrays, places)
     tabled = schedule(mask, space, sizes, setting.tile or (64, 64), arrays, within=within)
     return KeySetFacts(
         title=title,
@@ -121,13 +115,10 @@ def _facts(
     )
 
 
-def _bounds(
-    mask: Expr, setting: Setting, sizes: Sizes, arrays: Arrays, places: list[tuple[int, int]]
-) -> tuple[int, int]:
+def _bounds(mask: Expr, space: Space, sizes: Sizes, arrays: Arrays, places: list[tuple[int, int]]) -> tuple[int, int]:
     if min(sizes.n_q, sizes.n_k) == 0:
         return 0, 0
     cell = (-(-sizes.n_q // CELLS), -(-sizes.n_k // CELLS))
-    space = setting.space
     found = [cells(mask, space, sizes, cell, loads=arrays, b=b, h=h).visible() for b, h in places]
     return sum(least for least, _ in found), sum(most for _, most in found)
 
@@ -158,7 +149,7 @@ def _patterns(by_batch: bool, by_head: bool, distinct: int) -> str:
 
 
 def _rows(keyset: KeySetPlan, setting: Setting, sizes: Sizes, known: list[Counts]) -> str:
-    space = setting.plan.spec.space
+    space = keyset.space if isinstance(setting.plan.spec.space, Grid) else setting.plan.spec.space
     if not keyset.masked:
         return f"every row sees every key{' of its sequence' if isinstance(space, Segments) else ''}"
     if isinstance(space, Segments):

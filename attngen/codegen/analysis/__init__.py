@@ -11,7 +11,15 @@ from attngen.codegen.analysis.evaluate import Evaluator
 from attngen.codegen.analysis.index_class import Access, IndexClass, accesses, index_class
 from attngen.codegen.analysis.interval import Interval, Truth
 from attngen.codegen.analysis.loads import Arrays, LoadBounds
-from attngen.codegen.analysis.ranges import AxisRanges, Range, Ranges, closed_form, visible_count, whole_mask
+from attngen.codegen.analysis.ranges import (
+    AxisRanges,
+    Range,
+    Ranges,
+    closed_form,
+    flattened_mask,
+    visible_count,
+    whole_mask,
+)
 from attngen.codegen.analysis.rows import Facts, first_unsafe_row, rows_are_safe
 from attngen.codegen.analysis.schedule import Patterns, Schedule, Statistics, patterns, schedule
 from attngen.codegen.analysis.tiles import Sizes, TileClass, Tiles, box, classify
@@ -44,6 +52,7 @@ __all__ = [
     "classify",
     "closed_form",
     "first_unsafe_row",
+    "flattened_mask",
     "index_class",
     "patterns",
     "rows_are_safe",

@@ -42,7 +42,7 @@ class TableBuilder:
         space = plan.spec.space
         n_k = call.operands[operands.index(keyset.v.tensor)].shape[1 if call.layout == "bnhd" else 2]
         self.mask, self.within = keyset.mask, keyset.within
-        self.space = nodes.Sequence() if isinstance(space, nodes.Paged) else space
+        self.space = keyset.space
         if isinstance(space, nodes.Paged) and main:
             self.mask = mask_of_batches(keyset.mask, space)
             n_k = capacity(space, tuple(call.operands[operands.index(space.table)].shape))

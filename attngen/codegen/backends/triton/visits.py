@@ -17,7 +17,6 @@ from attngen.codegen.backends.triton.text import block
 from attngen.codegen.plan import KeySetPlan
 from attngen.codegen.printers.triton import Printer
 from attngen.codegen.printers.triton_values import Axes
-from attngen.ir.nodes import Grid, Sequence
 
 Order = Literal["forward", "backward"]
 Step = Callable[[bool], str]
@@ -176,8 +175,7 @@ def ranges_of(scope: Scope, keyset: KeySetPlan) -> Ranges | None:
     """The closed form of what a tile visits; None: a block table says it."""
     if not scope.by_keys:
         return keyset.ranges
-    space = scope.plan.spec.space
-    return turned_ranges(keyset.mask, space if isinstance(space, Grid) else Sequence())
+    return turned_ranges(keyset.mask, keyset.space)
 
 
 def table_name(branch: int, keyset: int, by_keys: bool = False) -> str:
