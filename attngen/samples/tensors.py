@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attngen.errors import InputError
 from attngen.ir.nodes import Given, Grid, Input, Paged, Project, Segments
+from attngen.ir.walk import views
 from attngen.samples.shape import Shape
 
 if TYPE_CHECKING:
@@ -34,14 +35,19 @@ class Sample:
 def sample(spec: Spec, shape: Shape, dtype: str = "fp32", *, device: str = "cpu", seed: int = 0) -> Sample:
     """Standard normal q, k, v of a shape in bhnd layout, and values for every input that the spec does not capture.
 
-    `dtype` is fp64, fp32, bf16 or fp16. Raises `InputError` for an input whose shape its labels do not tell, and where
-    the shape does not fit the space of the spec.
+    `dtype`, that of all queries, keys and values, is fp64, fp32, bf16 or fp16. Raises `InputError` for an input whose
+    shape its labels do not tell, and where the shape does not fit the space of the spec.
     """
     import torch
 
     make = _Maker(spec, shape, torch.Generator().manual_seed(seed))
-    inputs = {i.name: make.input(i).to(device) if i.axes else make.number(i) for i in spec.inputs_needed}
-    q, k, v = (t.to(getattr(torch, DTYPES[dtype])).to(device) for t in make.operands())
+    element, viewed = getattr(torch, DTYPES[dtype]), {view.tensor for view in views(spec.ir)}
+    inputs: dict[str, Any] = {}
+    for i in spec.inputs_needed:
+        inputs[i.name] = make.input(i).to(device) if i.axes else make.number(i)
+        if i.name in viewed:
+            inputs[i.name] = inputs[i.name].to(element)
+    q, k, v = (t.to(element).to(device) for t in make.operands())
     return Sample(shape, q, k, v, inputs)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from attngen.errors import BoundsError, InputError
+from attngen.ir.walk import views
 from attngen.samples import Sample, Shape
 from attngen.verification.dense import dense
 from attngen.verification.report import Check, verdict
@@ -56,7 +57,9 @@ def layouts(subject: Subject) -> Iterator[Check]:
     """Layout bnhd, and inputs whose memory is strided."""
     call = subject.sample(subject.shape(), "fp32")
     wanted, _ = subject.oracle(call)
-    turned = replace(call, q=call.q.transpose(1, 2), k=call.k.transpose(1, 2), v=call.v.transpose(1, 2))
+    viewed = {view.tensor for view in views(subject.spec.ir)}
+    inputs = {name: t.transpose(1, 2) if name in viewed else t for name, t in call.inputs.items()}
+    turned = replace(call, **{name: getattr(call, name).transpose(1, 2) for name in "qkv"}, inputs=inputs)
     out, _ = subject.run(turned, subject.kernel(layout="bnhd"))
     error = distance(out.transpose(1, 2), wanted)
     yield verdict("layout bnhd", error <= LARGEST["fp32"], f"{call.shape}: error {error:.1e}")
