@@ -8,6 +8,7 @@ from typing import Any
 
 from attngen.builder import Builder, identifier
 from attngen.errors import SpecError
+from attngen.extra_keys import with_extra_keys
 from attngen.frontend import MASK_OR_SCORE, Binding, Bindings, trace
 from attngen.ir import nodes
 from attngen.ir.expr import const
@@ -106,6 +107,17 @@ class Spec:
     def inputs_needed(self) -> tuple[Input, ...]:
         """The inputs that a call must give: `kernel(q, k, v, gate=...)`."""
         return tuple(i for i in self.ir.inputs if i.name not in self.bindings)
+
+    def with_extra_keys(self, mask: Any = None, score: Any = None) -> Spec:
+        """The same with more keys under the same normalizer, as text tokens beside an image: each call gives them.
+
+        `kernel(q, k, v, extra_k=..., extra_v=...)`: extra_k (B or 1, Hk, S, D), extra_v (B or 1, Hv, S, Dv), any S,
+        none included; gradients flow to both. Every query sees all of them, or those that `mask` says; their scores are
+        scaled, and go through `score`, or else through the score of this spec. In both of these functions kv counts
+        from 0 to S - 1 and n_k is S. Raises `SpecError` where the score of this spec reads kv and none is given:
+        `score="score"` takes the scaled dot product as it is.
+        """
+        return self.from_ir(*with_extra_keys(self.ir, self.bindings, mask, score))
 
     def named(self, name: str) -> Spec:
         """The same Spec under another name."""

@@ -44,7 +44,7 @@ def test_the_cpu_backend() -> None:
 
 
 def test_a_grid_and_a_router() -> None:
-    grid = verify(attngen.mechanisms.neighborhood((3, 5), 3), quick=True, backend="reference")
+    grid = verify(attngen.mechanisms.neighborhood((3, 5), 3, extra_keys=True), quick=True, backend="reference")
     assert grid.ok, str(grid)
     routed = verify(
         attngen.mechanisms.sparse_linear(0.5, query_block=4, key_block=4),

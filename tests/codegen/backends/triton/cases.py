@@ -35,8 +35,9 @@ LEARNED = {
 
 @dataclass(frozen=True)
 class Case:
-    """A spec and the sizes of q, k and v. `kernel`: options of `attngen.compile`; `learned`: captured tensors whose
-    gradients are compared beside those of q, k and v, or None where gradients are not."""
+    """A spec and the sizes of q, k and v. `kernel`: options of `attngen.compile`; `inputs`: shapes of what a call gives
+    beside them; `learned`: captured tensors whose gradients are compared beside those of q, k, v and the inputs, or
+    None where gradients are not."""
 
     spec: Callable[[], attngen.Spec]
     b: int = 1
@@ -49,6 +50,7 @@ class Case:
     dtype: torch.dtype = torch.float32
     lse: bool = False
     kernel: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
     learned: tuple[torch.Tensor, ...] | None = ()
 
 
@@ -96,6 +98,14 @@ CASES: dict[str, Case] = {
         lambda: attngen.mechanisms.neighborhood((5, 8), (2, 3), dilation=(1, 2), is_causal=(True, False)),
         n_q=40,
         n_k=40,
+    ),
+    "neighborhood and extra keys": Case(
+        lambda: attngen.mechanisms.neighborhood((4, 7), (3, 4), extra_keys=True),
+        n_q=28,
+        n_k=28,
+        dv=11,
+        lse=True,
+        inputs={"extra_k": (1, 2, 45, 16), "extra_v": (1, 2, 45, 11)},
     ),
     # Scores.
     "soft cap": Case(lambda: Spec(mask=masks.causal(), score=scores.soft_cap(5.0)), lse=True),

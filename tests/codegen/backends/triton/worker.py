@@ -43,10 +43,11 @@ def run(case: Case) -> dict[str, object]:
     q, k, v = (random(*shape) for shape in shapes)
     if case.kernel.get("layout") == "bnhd":
         q, k, v = (t.transpose(1, 2).contiguous() for t in (q, k, v))
+    given = {name: random(*shape) for name, shape in case.inputs.items()}
     kernel = attngen.compile(case.spec(), backend="triton", **case.kernel)
     with torch.no_grad():
-        out = kernel(q, k, v, return_lse=case.lse)
-        exact = kernel.reference(q, k, v, return_lse=case.lse)
+        out = kernel(q, k, v, return_lse=case.lse, **given)
+        exact = kernel.reference(q, k, v, return_lse=case.lse, **given)
     found: dict[str, object] = {}
     if case.lse:
         (out, lse), (exact, exact_lse) = out, exact
@@ -56,12 +57,12 @@ def run(case: Case) -> dict[str, object]:
         found["lse"] = float(gap.max()) if same and gap.numel() else 0.0 if same else float("inf")
     found |= {"out": error(out, exact), "dtype": str(out.dtype), "finite": bool(out.isfinite().all())}
     if case.learned is not None:
-        ours, theirs = (gradients(f, case, q, k, v) for f in (kernel, kernel.reference))
+        ours, theirs = (gradients(f, case, given, q, k, v) for f in (kernel, kernel.reference))
         found["gradients"] = [error(a, b) for a, b in zip(ours, theirs, strict=True)]
         found["shapes"] = all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(ours, theirs, strict=True))
         if case.learned:
             # Where atomics or sums of the host have a part.
-            again = gradients(kernel, case, q, k, v)
+            again = gradients(kernel, case, given, q, k, v)
             found["same again"] = all(torch.equal(a, b) for a, b in zip(ours, again, strict=True))
     return found
 
@@ -87,15 +88,16 @@ def chosen(choices: dict[str, str]) -> Iterator[None]:
         TritonBackend.configs, TritonBackend.configs_backward = configs, both  # type: ignore[method-assign]
 
 
-def gradients(call: Callable[..., Any], case: Case, *qkv: Tensor) -> list[Tensor]:
-    """By q, k, v and what is learned, for random cotangents of the result and of the log-sum-exp."""
+def gradients(call: Callable[..., Any], case: Case, inputs: dict[str, Tensor], *qkv: Tensor) -> list[Tensor]:
+    """By q, k, v, the inputs and what is learned, for random cotangents of the result and of the log-sum-exp."""
     leaves = [t.detach().requires_grad_() for t in qkv]
-    results = call(*leaves, return_lse=case.lse)
+    named = {name: t.detach().requires_grad_() for name, t in inputs.items()}
+    results = call(*leaves, return_lse=case.lse, **named)
     results = list(results) if case.lse else [results]
     generator = torch.Generator().manual_seed(7)
     given = [torch.randn(t.shape, generator=generator).to(case.dtype).to(t.dtype) for t in results]
     given = [torch.where(t.isneginf(), 0.0, g) for t, g in zip(results, given, strict=True)]
-    return list(torch.autograd.grad(results, [*leaves, *(case.learned or ())], given))
+    return list(torch.autograd.grad(results, [*leaves, *named.values(), *(case.learned or ())], given))
 
 
 def main() -> None:
