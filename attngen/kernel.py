@@ -9,12 +9,13 @@ import torch
 
 from attngen import settings
 from attngen.errors import InputError
-from attngen.ir.nodes import Layout
+from attngen.ir.nodes import Grid, Layout
 from attngen.ir.walk import views
 from attngen.runtime.autograd import attention
 from attngen.runtime.call import AXES
 from attngen.runtime.dispatch import autocast, check_dispatch
 from attngen.runtime.engine import Engine, engine, remember
+from attngen.runtime.grids import flattened, on_grid, restored
 from attngen.runtime.traced_op import ATTENTION, ATTENTION_LSE
 from attngen.runtime.transforms import in_transform
 from attngen.suggest import nearest
@@ -44,6 +45,8 @@ class Kernel:
         self.spec = spec
         self.layout = layout
         self.backend = backend
+        dims = spec.ir.space.dims if isinstance(spec.ir.space, Grid) else ()
+        self._dims = dims if len(dims) > 1 else ()  # operands may have these in place of one axis of tokens
         self.__name__ = spec.ir.name
         self.__doc__ = f"attngen kernel {spec.ir.name}"
         self.kept_for: Any = None
@@ -66,12 +69,19 @@ class Kernel:
     ) -> Any:
         """The result (B, Hq, Nq, Dv) in q's dtype and memory order; with `return_lse` also (B, Hq, Nq), natural log.
 
+        For a spec on a grid, q, k and v may have the dimensions of the grid in place of N, (B, H, X, Y, D) or in the
+        layout "bnhd" (B, X, Y, H, D); then so have the results. Nothing is copied.
+
         Keyword arguments are the inputs that the spec declares without capturing them. Differentiable, once, by q, k, v
         and every tensor input of floating point. Raises `InputError` for a wrong rank, dtype, device, head count or
         name.
         """
         if layout is not None and layout != self.layout:
             return self.in_layout(layout)(q, k, v, return_lse=return_lse, **inputs)
+        if self._dims and on_grid(self._dims, q, k, v):
+            q, k, v = flattened(self._dims, self.layout, q, k, v)
+            results = self(q, k, v, return_lse=return_lse, **inputs)
+            return restored(self._dims, self.layout, results)
         if self._guarded:
             self.spec.bindings.check()
         tensors, ints, floats = self._values(inputs)
@@ -100,6 +110,10 @@ class Kernel:
         floats = [_float(name, _take(name, binding, given)) for name, binding in self._floats]
         return tensors, ints, floats
 
+    def _flattened(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k and v with one axis of tokens, if they lie on the grid of the spec."""
+        return flattened(self._dims, self.layout, q, k, v) if self._dims and on_grid(self._dims, q, k, v) else (q, k, v)
+
     def _refuse_unknown(self, given: dict[str, Any]) -> None:
         known = [i.name for i in self.spec.ir.inputs]
         name = next((name for name in given if name not in known), None)
@@ -117,12 +131,14 @@ class Kernel:
         from attngen.codegen.backends.reference import evaluate
 
         tensors, ints, floats = self._values(inputs)
-        return evaluate(self.engine(), (q, k, v), tensors, (*ints, *floats), return_lse)
+        flat = self._flattened(q, k, v)
+        results = evaluate(self.engine(), flat, tensors, (*ints, *floats), return_lse)
+        return results if flat[0] is q else restored(self._dims, self.layout, results)
 
     def source(self, q: Tensor, k: Tensor, v: Tensor, **inputs: Any) -> str:
         """The generated source of the kernel that this call would run."""
         tensors, _, _ = self._values(inputs)
-        compiled = self.engine().compiled(q, k, v, tensors, False)
+        compiled = self.engine().compiled(*self._flattened(q, k, v), tensors, False)
         return compiled.backend.emit(compiled.plan, compiled.config).text
 
     def explain(self, q: Tensor, k: Tensor, v: Tensor, **inputs: Any) -> Any:
@@ -130,7 +146,8 @@ class Kernel:
         from attngen.explain import explain
 
         tensors, ints, floats = self._values(inputs)
-        return explain(self.engine(), q, k, v, tensors, (*ints, *floats)).with_paths(self.spec.bindings)
+        flat = self._flattened(q, k, v)
+        return explain(self.engine(), *flat, tensors, (*ints, *floats)).with_paths(self.spec.bindings)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Kernel:
         """Itself, as for functions: a kernel does not change, and what it captured stays where it is."""
