@@ -41,6 +41,14 @@ def integer(name: str, value: object, low: int, high: int | None = None, *, allo
     return value
 
 
+def divisor(name: str, value: object, of: int, what: str) -> int:
+    """An int >= 1 that divides `of`, which the message calls `what`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or of % value:
+        divisors = ", ".join(str(n) for n in range(1, of + 1) if of % n == 0)
+        raise refuse(name, value, f"a divisor of {of}, {what}: {divisors}")
+    return value
+
+
 def number(
     name: str, value: object, *, low: float | None = None, above: float | None = None, allowed: str | None = None
 ) -> float:
@@ -67,6 +75,18 @@ def per_head(name: str, value: object, low: int) -> Any:
     if is_tensor(value):
         return tensor(name, value, (1,), "(H,)", integral=True)
     return integer(name, value, low, allowed=f"an integer >= {low}, or an integer tensor (H,)")
+
+
+def head_integers(name: str, value: object, low: int, high: int, allowed: str) -> tuple[int, int]:
+    """An int in low .. high, or an integer tensor (H,) that holds such ints now: the least and the largest."""
+    if not is_tensor(value):
+        given = integer(name, value, low, high, allowed=allowed)
+        return given, given
+    values = tensor(name, value, (1,), "(H,)", integral=True).tolist()
+    for h, one in enumerate(values):
+        if not low <= one <= high:
+            raise SpecError(f"{name}: got {one} for head {h}; allowed: {allowed}")
+    return min(values, default=low), max(values, default=high)
 
 
 def head_numbers(name: str, value: object) -> Any:

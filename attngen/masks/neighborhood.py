@@ -8,12 +8,12 @@ from functools import reduce
 from operator import and_
 from typing import TYPE_CHECKING, Any
 
-from attngen.arguments import each, integer, is_tensor, tensor
+from attngen.arguments import each, head_integers, integer, is_tensor
 from attngen.errors import SpecError
 from attngen.frontend import static
 from attngen.masks.mask import Mask
 from attngen.remember import remembered
-from attngen.space import grid_dims
+from attngen.space import grid_dims, per_dimension
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,15 +40,15 @@ def neighborhood(
 
     Each argument is one value or one per dimension. Legal: kernel_size >= 2, kernel_size * dilation <= length,
     1 <= stride <= kernel_size, dilation >= 1. These are constants of the kernel, except that a kernel size may be an
-    integer tensor (H,), one per query head, whose values the caller keeps within the same bounds. Source:
-    SHI-Labs/NATTEN, arXiv 2204.07143; strides are GNA, arXiv 2504.16922.
+    integer tensor (H,), one per query head: read anew at every call, and later values are the caller's to keep legal.
+    Source: SHI-Labs/NATTEN, arXiv 2204.07143; strides are GNA, arXiv 2504.16922.
     """
     lengths = grid_dims("dims", dims)
     rank = len(lengths)
-    sizes = _per_dimension("kernel_size", kernel_size, rank)
-    strides = _per_dimension("stride", stride, rank)
-    dilations = _per_dimension("dilation", dilation, rank)
-    causal = _per_dimension("is_causal", is_causal, rank)
+    sizes = per_dimension("kernel_size", kernel_size, rank)
+    strides = per_dimension("stride", stride, rank)
+    dilations = per_dimension("dilation", dilation, rank)
+    causal = per_dimension("is_causal", is_causal, rank)
     for i, length in enumerate(lengths):
         _check(i, length, sizes[i], strides[i], dilations[i], causal[i])
     rows = zip(sizes, strides, dilations, causal, strict=True)
@@ -59,6 +59,8 @@ def _along(dims: tuple[int, ...], axis: int, size: int | Tensor, stride: int, di
     """The window in one dimension; in the formulas i, j and n count within a dilation group."""
     import torch
 
+    if not is_tensor(size) and size == dims[axis] and not causal:
+        return Mask.of(lambda: True, "neighborhood", grid=dims)
     extent: Any = size if is_tensor(size) else static(size)
     causal = static(causal)
     axis, length, stride, dilation = (static(x) for x in (axis, dims[axis], stride, dilation))
@@ -86,27 +88,15 @@ def _along(dims: tuple[int, ...], axis: int, size: int | Tensor, stride: int, di
     return mask
 
 
-def _per_dimension(name: str, value: Any, rank: int) -> tuple[Any, ...]:
-    """One value for each dimension."""
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        return (value,) * rank
-    if len(value) != rank:
-        raise SpecError(f"{name}: got {len(value)} values {tuple(value)}; allowed: one, or one for each of {rank} dims")
-    return tuple(value)
-
-
 def _check(axis: int, length: int, size: Any, stride: Any, dilation: Any, causal: Any) -> None:
     """NATTEN's rules; the message names the dimension and the legal range."""
     where = f"dimension {axis} of length {length}"
     if length < 2:
         raise SpecError(f"dims[{axis}]: got {length}; allowed: an integer >= 2 in every dimension")
-    integer(f"dilation[{axis}]", dilation, 1, length // 2)
-    if is_tensor(size):
-        tensor(f"kernel_size[{axis}]", size, (1,), "(H,)", integral=True)
-        longest = length // dilation
-    else:
-        longest = integer(f"kernel_size[{axis}]", size, 2, length // dilation,
-                          allowed=f"2 .. {length // dilation} for dilation {dilation} in {where}")  # fmt: skip
-    integer(f"stride[{axis}]", stride, 1, longest, allowed=f"1 .. {longest} (its kernel_size) in {where}")
+    integer(f"dilation[{axis}]", dilation, 1, length // 2, allowed=f"1 .. {length // 2} in {where}")
+    longest = length // dilation
+    allowed = f"2 .. {longest} for dilation {dilation} in {where}"
+    smallest, _ = head_integers(f"kernel_size[{axis}]", size, 2, longest, allowed)
+    integer(f"stride[{axis}]", stride, 1, smallest, allowed=f"1 .. {smallest} (its kernel_size) in {where}")
     if not isinstance(causal, bool):
         raise SpecError(f"is_causal[{axis}]: got {causal!r}; allowed: True or False")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attngen import masks
 from attngen.spec import Spec
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 def streaming_llm(
-    sinks: int = 4, window: int = 1024, *, score: Any = None, normalizer: Any = "softmax", scale: Any = None
+    sinks: int | Tensor = 4,
+    window: int | Tensor = 1024,
+    *,
+    score: Any = None,
+    normalizer: Any = "softmax",
+    scale: Any = None,
 ) -> Spec:
     """Causal attention to the first `sinks` keys and the last `window` keys, self included.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import attngen
 from attngen import masks, mechanisms, normalizers, scores
 from attngen.errors import SpecError
 from attngen.ir import nodes
@@ -57,6 +58,42 @@ class TestWindows:
         seen = dense(masks.causal("bottom_right"), 7, 9)
         assert torch.allclose(run(mechanisms.causal("bottom_right"), tensors), attend(*tensors.values(), seen))
         assert torch.allclose(run(mechanisms.full(), tensors), attend(*tensors.values(), torch.tensor(True)))
+
+
+WINDOWS = [
+    (mechanisms.sliding_window(3), masks.sliding_window(3)),
+    (mechanisms.window(2, -1), masks.window(2, -1)),
+    (mechanisms.chunked(4), masks.causal("bottom_right") & masks.chunked(4)),
+    (mechanisms.strided(3), masks.strided(3)),
+    (mechanisms.longformer(2), masks.dilated(2, 1)),
+    (mechanisms.longformer(2, 3, 1), masks.dilated(2, 3) | masks.global_tokens(1)),
+    (mechanisms.bigbird(4), masks.bigbird(4)),
+    (mechanisms.a_shape(2, 3), masks.a_shape(2, 3)),
+    (mechanisms.tri_shape(2, 3, 4), masks.tri_shape(2, 3, 4)),
+    (mechanisms.power_attention(4, 2, 0), masks.power_blocks(4, 2, 0)),
+    (mechanisms.blocked((4, 6), (2, 3), (0, 1)), masks.blocked((4, 6), (2, 3), (0, 1))),
+    (mechanisms.axial((4, 6), 1), masks.axial((4, 6), 1)),
+    (mechanisms.maxvit_grid((4, 6), (2, 3)), masks.maxvit_grid((4, 6), (2, 3))),
+    (mechanisms.sliding_tile((4, 6), 2, (1, 3)), masks.sliding_tile((4, 6), 2, (1, 3))),
+]
+
+
+@pytest.mark.parametrize(("spec", "mask"), WINDOWS, ids=[spec.ir.name for spec, _ in WINDOWS])
+def test_a_mechanism_of_a_mask_alone(spec, mask):
+    """Masks have tests of their own."""
+    assert spec.ir == attngen.Spec(mask).ir
+
+
+def test_columns_and_diagonals_of_a_call():
+    tensors = qkv(n_q=7, n_k=9)
+    columns, diagonals = (torch.rand(2, 3, 9, generator=torch.Generator().manual_seed(i)) < 0.3 for i in range(2))
+    seen = dense(masks.vertical_slash(columns, diagonals), 7, 9, b=2, h=3)
+    out = run(mechanisms.vertical_slash(scale=0.5), tensors, columns=columns, diagonals=diagonals)
+    assert torch.allclose(out, attend(*tensors.values(), seen, 0.5))
+    needed = mechanisms.vertical_slash().inputs_needed
+    assert [(i.name, i.axes, i.type) for i in needed] == [
+        (n, ("b", "h", "kv"), "bool") for n in ("columns", "diagonals")
+    ]
 
 
 class TestDualTriangle:
@@ -205,6 +242,18 @@ class TestBuild:
                 "neighborhood: dims=8x9, kernel_size=3x5, stride=1x2, is_causal=truexFalse",
                 mechanisms.neighborhood((8, 9), (3, 5), (1, 2), 1, (True, False)),
             ),
+            (
+                "neighborhood:dims=8x9,kernel_size=3,extra_keys=true",
+                mechanisms.neighborhood((8, 9), 3).with_extra_keys(),
+            ),
+            ("blocked:dims=8x9,window=4x3,shift=2x1", mechanisms.blocked((8, 9), (4, 3), (2, 1))),
+            ("shifted_windows:dims=8x8,window=4", mechanisms.blocked((8, 8), 4, 2)),
+            ("window:left=3,right=-1", mechanisms.window(3, -1)),
+            (
+                "sliding_tile:dims=6x8x8,tile=3x4x4,window=2x1x2",
+                mechanisms.sliding_tile((6, 8, 8), (3, 4, 4), (2, 1, 2)),
+            ),
+            ("longformer:window=4,dilation=2,global_tokens=3", mechanisms.longformer(4, 2, 3)),
             ("dual_triangle:layout=joint", mechanisms.dual_triangle("joint")),
             ("differential:lam=0.5", mechanisms.differential(0.5)),
             (
@@ -254,6 +303,15 @@ def test_every_mechanism_has_a_text_that_parses_back(name):
         "sliding_window": ":window=4",
         "chunked": ":size=4",
         "neighborhood": ":dims=6x6,kernel_size=3",
+        "blocked": ":dims=6x6,window=3",
+        "shifted_windows": ":dims=6x6,window=3",
+        "axial": ":dims=6x6,axis=0",
+        "maxvit_grid": ":dims=6x6,size=3",
+        "sliding_tile": ":dims=6x6,tile=2,window=1",
+        "freeswim": ":dims=2x6x6,radius=1",
+        "strided": ":stride=4",
+        "longformer": ":window=4",
+        "window": ":left=4,right=0",
         "differential": ":lam=0.5",
         "sparse_linear": ":topk=0.2",
     }

@@ -10,7 +10,8 @@ import torch
 
 from attngen import masks, mechanisms
 from attngen.errors import SpecError
-from tests.library.dense import dense, rows
+from attngen.ir.evaluate import Environment, evaluate
+from tests.library.dense import dense, rows, symbols
 
 
 def window(x, length, kernel, stride, dilation, causal):
@@ -67,6 +68,52 @@ def test_definition(case):
     assert rows(masks.neighborhood(*case), total, total) == expected(*case)
 
 
+UPSTREAM = [
+    ((256,), (255,), (82,), (1,)),
+    ((128,), (63,), (31,), (1,)),
+    ((128,), (3,), (2,), (10,)),
+    ((125,), (15,), (7,), (8,)),
+    ((32768,), (2048,), (256,), (1,)),
+    ((5, 25), (5, 16), (1, 16), (1, 1)),
+    ((84, 19), (7, 3), (1, 1), (5, 1)),
+    ((19, 29), (8, 8), (1, 1), (2, 3)),
+    ((67, 80), (12, 7), (8, 4), (5, 11)),
+    ((36, 40), (36, 40), (12, 13), (1, 1)),
+    ((32, 10, 10), (7, 3, 3), (5, 1, 1), (1, 2, 3)),
+    ((18, 37, 12), (14, 16, 12), (12, 8, 1), (1, 2, 1)),
+    ((13, 11, 9), (3, 4, 3), (2, 3, 3), (3, 2, 2)),
+    ((8, 4, 8), (7, 3, 7), (1, 1, 1), (1, 1, 1)),
+]
+"""The shapes of NATTEN's own tests (tests/test_fna.py): dims, kernel sizes, strides, dilations."""
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("case", UPSTREAM, ids=str)
+def test_shapes_of_upstream(case, causal):
+    """Some queries of each, the first and the last among them; causal along the first and the third dimension."""
+    dims, kernel, stride, dilation = case
+    causal = tuple(causal and i % 2 == 0 for i in range(len(dims)))
+    total = torch.Size(dims).numel()
+    drawn = random.Random(total)
+    points = [0, total - 1, *(drawn.randrange(total) for _ in range(40))]
+    mask = masks.neighborhood(dims, kernel, stride, dilation, causal)
+    found = at(mask, torch.tensor(points), total)
+    for row, point in zip(found, points, strict=True):
+        place = [int(i) for i in torch.unravel_index(torch.tensor(point), dims)]
+        axes = [window(*axis) for axis in zip(place, dims, kernel, stride, dilation, causal, strict=True)]
+        seen = torch.zeros(dims, dtype=torch.bool)
+        seen[torch.meshgrid(*map(torch.tensor, axes), indexing="ij")] = True
+        assert torch.equal(row, seen.flatten())
+
+
+def at(mask, queries, n_k):
+    """The rows of some queries."""
+    named = symbols(1, n_k, grid=mask.grid)
+    for i, size in reversed(list(enumerate(mask.grid))):
+        named[f"q[{i}]"], queries = queries[:, None] % size, queries // size
+    return evaluate(mask.traced.expr, Environment(named)).expand(len(queries), n_k)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_random_dimension(seed):
     choose = random.Random(seed)
@@ -99,6 +146,22 @@ def test_kernel_size_of_each_head():
         assert torch.equal(found[h], dense(masks.neighborhood((6, 7), (size, 3), (2, 1)), 42, 42)[0, 0])
 
 
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_kernel_size_of_each_head_with_all_else(is_causal):
+    sizes = torch.tensor([2, 3, 5])
+    options = {"stride": 2, "dilation": 3, "is_causal": is_causal}
+    found = dense(masks.neighborhood(17, [sizes], **options), 17, 17, h=3)[0]
+    for h, size in enumerate(sizes.tolist()):
+        assert torch.equal(found[h], dense(masks.neighborhood(17, size, **options), 17, 17)[0, 0])
+
+
+def test_a_window_as_long_as_the_axis_is_no_condition():
+    """NATTEN's fast path to dense attention."""
+    assert masks.neighborhood((8, 9), (8, 9), (3, 4)).traced.expr == masks.full().traced.expr
+    assert "q[0]" not in str(mechanisms.neighborhood((8, 9), (8, 3)))
+    assert "q[0]" in str(mechanisms.neighborhood((8, 9), (8, 3), is_causal=(True, False)))
+
+
 def test_grid_goes_into_the_spec():
     spec = mechanisms.neighborhood((6, 5), 3)
     assert "over grid(6, 5)" in str(spec)
@@ -119,7 +182,18 @@ BAD = [
         {"dims": (8, 9), "kernel_size": 4, "dilation": (2, 3)},
         r"kernel_size\[1\]: got 4; allowed: 2 .. 3 for dilation",
     ),
-    ({"dims": 8, "kernel_size": 2, "dilation": 5}, r"dilation\[0\]: got 5; allowed: an integer in 1 .. 4"),
+    (
+        {"dims": 8, "kernel_size": 2, "dilation": 5},
+        r"dilation\[0\]: got 5; allowed: 1 .. 4 in dimension 0 of length 8",
+    ),
+    (
+        {"dims": (8, 9), "kernel_size": (3, torch.tensor([3, 5, 2])), "dilation": 2},
+        r"kernel_size\[1\]: got 5 for head 1; allowed: 2 .. 4 for dilation 2 in dimension 1 of length 9",
+    ),
+    (
+        {"dims": 8, "kernel_size": [torch.tensor([3, 2])], "stride": 3},
+        r"stride\[0\]: got 3; allowed: 1 .. 2 \(its kernel_size\) in dimension 0 of length 8",
+    ),
     (
         {"dims": 8, "kernel_size": 3, "stride": 4},
         r"stride\[0\]: got 4; allowed: 1 .. 3 \(its kernel_size\) in dim",
