@@ -64,8 +64,8 @@ def whole_mask(mask: Expr, space: Space) -> Expr:
 def closed_form(mask: Expr, space: Space = SEQUENCE) -> Ranges | None:
     """The key ranges of a query tile, or None where a block table gives a tighter schedule.
 
-    That is so where the mask loads data by query or key, or where a condition was given up and nothing else restricts
-    the keys.
+    That is so where the mask loads data by query or key, or where a condition was given up that is on blocks of keys,
+    or beside which nothing restricts the keys.
     """
     mask = whole_mask(mask, space)
     if any(depends_on(index, KEYS | QUERIES) for one in loads(mask) for index in one.indices):
@@ -74,9 +74,9 @@ def closed_form(mask: Expr, space: Space = SEQUENCE) -> Ranges | None:
     flattened = flattened_mask(mask, space)
     outer, some = _solved(flattened, frames.flat(), every=False)
     inner, all_ = _solved(flattened, frames.flat(), every=True)
-    opaque = some.opaque or all_.opaque
+    opaque, blocks = some.opaque or all_.opaque, some.blocks or all_.blocks
     end = sym("n_k")
-    if opaque and not axes and any(r.lo == const(0) and r.hi == end for r in outer):
+    if opaque and not axes and (blocks or any(r.lo == const(0) and r.hi == end for r in outer)):
         return None
     return Ranges(outer, inner, axes, complete=not opaque)
 

@@ -20,6 +20,9 @@ from attngen.ir.expr import Const, Expr, Op, Sym, op
 DENSE_RESIDUE = 64
 """A residue condition with a modulus up to this size leaves no tile empty, so a table gains nothing."""
 
+BLOCK = 16
+"""A condition on blocks of so many keys or more decides tiles as a whole, so a table gains much."""
+
 
 Signed = tuple[Expr, bool]
 """A mask, and whether it is negated."""
@@ -28,13 +31,15 @@ Signed = tuple[Expr, bool]
 class Solver:
     """Solves masks in a frame, for every query of the tile or for some query.
 
-    `opaque` is set where a condition was given up that a block table could use, `inexact` where any was.
+    `opaque` is set where a condition was given up that a block table could use, `blocks` where it is on blocks of keys,
+    `inexact` where any was.
     """
 
     def __init__(self, frame: Frame, every: bool) -> None:
         self.frame = frame
         self.every = every
         self.opaque = False
+        self.blocks = False
         self.inexact = False
         self._all = regions.everything(frame.end)
 
@@ -61,10 +66,12 @@ class Solver:
             case Op(name="lt" | "le" | "gt" | "ge" | "eq" | "ne", args=(a, b)) if "float" not in (a.type, b.type):
                 return self._comparison(e.name, affine(a) - affine(b), negate)
             case _:
-                return self._unknown()
+                return self._unknown(e)
 
-    def _unknown(self, gain: bool = True) -> Region:
+    def _unknown(self, e: Expr, gain: bool = True) -> Region:
+        """The region of a condition that is given up."""
         self.opaque |= gain
+        self.blocks |= gain and _is_on_blocks(e)
         self.inexact = True
         return () if self.every else self._all
 
@@ -123,7 +130,7 @@ class Solver:
     def _comparison(self, name: str, difference: Affine, negate: bool) -> Region:
         join, forms = comparisons(name, difference, negate)
         if len(forms) == 2 and self._is_residue(difference):
-            return self._unknown(gain=False)
+            return self._unknown(difference.expr(), gain=False)
         found = [self._not_positive(form) for form in forms]
         if len(found) == 1:
             return found[0]
@@ -151,7 +158,7 @@ class Solver:
             expanded = affine(form.expr(), True)
             if expanded != form and sum(depends_on(a, KEYS) for a, _ in expanded.terms) == 1:
                 return self._not_positive(expanded)
-            return self._unknown()
+            return self._unknown(form.expr())
         if not with_key:
             return regions.guarded(self._all, self._condition(form))
         (atom, c), rest = with_key[0], form.without(with_key[0][0])
@@ -168,7 +175,7 @@ class Solver:
             case Sym():
                 end = extreme(bound, not self.every, self.frame)
                 if end is None:
-                    return self._unknown()
+                    return self._unknown(e)
                 return regions.intersection((Part(build.ZERO, (end + 1).expr()),), self._all)
             case Op(name="floordiv", args=(a, b)) if self._is_fixed(b):
                 top = _times(bound, b)
@@ -193,7 +200,7 @@ class Solver:
                 two, one = self._not_positive(-bound + 1), self._not_positive(-bound)
                 return self._union(two, self._intersection(one, self.solve(a, True)))
             case _:
-                return self._unknown()
+                return self._unknown(e)
 
     def _at_least(self, e: Expr, bound: Affine) -> Region:
         """e >= bound, for an atom that holds the key."""
@@ -201,7 +208,7 @@ class Solver:
             case Sym():
                 start = extreme(bound, self.every, self.frame)
                 if start is None:
-                    return self._unknown()
+                    return self._unknown(e)
                 return regions.intersection((Part(start.expr(), self.frame.end),), self._all)
             case Op(name="floordiv", args=(a, b)) if self._is_fixed(b):
                 start = _times(bound, b)
@@ -224,7 +231,7 @@ class Solver:
                 zero, one = self._not_positive(bound), self._not_positive(bound - 1)
                 return self._union(zero, self._intersection(one, self.solve(a)))
             case _:
-                return self._unknown()
+                return self._unknown(e)
 
     def _is_fixed(self, e: Expr) -> bool:
         """Whether a divisor or factor is the same for every key and, on a tile, for every query."""
@@ -238,9 +245,24 @@ class _Part(Solver):
         super().__init__(frame, whole.every)
         self._whole = whole
 
-    def _unknown(self, gain: bool = True) -> Region:
-        self._whole._unknown(gain)
-        return super()._unknown(gain)
+    def _unknown(self, e: Expr, gain: bool = True) -> Region:
+        self._whole._unknown(e, gain)
+        return super()._unknown(e, gain)
+
+
+def _is_on_blocks(e: Expr) -> bool:
+    """Whether keys and queries occur only as the numbers of blocks that are not small."""
+    match e:
+        case Op(name="floordiv", args=(_, Const(value=size))) if size >= BLOCK:
+            return True
+        case Op(name="shr", args=(_, Const(value=bits))) if 2**bits >= BLOCK:
+            return True
+        case Op(args=args) if e.name != "uniform":
+            return all(map(_is_on_blocks, args))
+        case Sym(name=name):
+            return name not in KEYS | QUERIES
+        case _:
+            return not depends_on(e, KEYS | QUERIES)
 
 
 def _is_condition(e: Expr) -> bool:

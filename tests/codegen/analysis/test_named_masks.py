@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from attngen import masks
 from attngen.codegen.analysis import Arrays, AxisRanges, Sizes, closed_form, schedule, visible_count
 from attngen.ir.expr import Expr, Number, load, op, sym
-from attngen.ir.nodes import Grid, Sequence
+from attngen.ir.nodes import Grid, Sequence, Space
+from attngen.masks import Mask
 from tests.codegen.analysis.dense import evaluate, positions, tile_classes, visible
 from tests.codegen.analysis.test_ranges import covered, sizes_of
 
@@ -136,17 +139,72 @@ def test_dilated_has_tight_ranges_and_no_full_tile() -> None:
 
 def test_a_table_where_it_gains() -> None:
     ids = op("eq", load("ids", (Q,), "int"), load("ids", (KV,), "int"))
-    striped = op("eq", op("mod", op("floordiv", KV, 64), 2), 0)
     assert closed_form(ids) is None
     assert closed_form(both(CAUSAL, ids)) is None
-    assert closed_form(striped) is None
-    ranges = closed_form(both(CAUSAL_TOP_LEFT, striped))
-    assert ranges is not None
-    assert not ranges.complete
-    sizes = Sizes(700, 700)
-    some, every = tile_classes(visible(both(CAUSAL_TOP_LEFT, striped), sizes, {}), 64, 64)
-    statistics = schedule(both(CAUSAL_TOP_LEFT, striped), Sequence(), sizes, (64, 64)).statistics()
-    assert (statistics.visited, statistics.full) == (some.sum(), every.sum())
+    for bits in (4, 6):  # blocks of 16 and 64 keys
+        striped = op("eq", op("mod", op("shr", KV, bits), 2), 0)
+        assert closed_form(striped) is None
+        assert closed_form(both(CAUSAL_TOP_LEFT, striped)) is None
+    assert_exact(both(CAUSAL_TOP_LEFT, striped), Sequence(), Sizes(700, 700), {})
+
+
+def test_ranges_where_a_table_would_gain_little() -> None:
+    """Blocks of 8 keys leave no tile of 64 empty, and neither does a random condition."""
+    for part in (op("mod", op("floordiv", KV, 8), 3), op("mod", op("mul", Q, KV), 3)):
+        ranges = closed_form(both(CAUSAL_TOP_LEFT, op("eq", part, 0)))
+        assert ranges is not None
+        assert not ranges.complete
+
+
+def assert_exact(mask: Expr, space: Space, sizes: Sizes, arrays: dict[str, Any]) -> None:
+    """The tiles that the schedule visits, and those that it calls full, are those of brute force."""
+    some, every = tile_classes(visible(mask, sizes, arrays, space), 64, 64)
+    found = schedule(mask, space, sizes, (64, 64), Arrays(arrays)).statistics()
+    assert (found.visited, found.full) == (some.sum(), every.sum())
+
+
+# --- masks of the library ---------------------------------------------------------------------------------------------
+
+LIBRARY: dict[str, Mask] = {
+    "a_shape": masks.a_shape(30, 200),
+    "tri_shape": masks.tri_shape(30, 200, 100),
+    "strided": masks.strided(100),
+    "global_tokens": masks.global_tokens(70) | masks.window(50, 50),
+    "bigbird": masks.bigbird(64),
+    "blocked": masks.blocked((24, 32), (8, 8)),
+    "shifted": masks.blocked((24, 32), (8, 8), (4, 4)),
+    "axial": masks.axial((24, 32), 1),
+    "criss-cross": masks.axial((24, 32), 0) | masks.axial((24, 32), 1),
+    "maxvit_grid": masks.maxvit_grid((24, 32), 8),
+    "sliding_tile": masks.sliding_tile((24, 32), (8, 8), (1, 3)),
+    "window of each head": masks.neighborhood((24, 32), (torch.tensor([2, 5]), 9)),
+    "tiles of each head": masks.sliding_tile((24, 32), 8, (torch.tensor([1, 3]), 3)),
+}
+TABLES: dict[str, Mask] = {
+    "power_blocks": masks.power_blocks(64),
+    "bigbird": masks.bigbird(64, torch.tensor([[[5, 9]] * 11, [[0, 2]] * 11])),
+}
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_a_mask_of_the_library_has_a_closed_form(name: str) -> None:
+    mask = LIBRARY[name]
+    space = Grid(mask.grid) if mask.grid else Sequence()
+    assert closed_form(mask.traced.expr, space) is not None
+    for n_q, n_k in [(768, 768)] if mask.grid else [(700, 700), (300, 700)]:
+        assert_exact(mask.traced.expr, space, Sizes(n_q, n_k, 1, 2), inputs(mask))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_mask_of_the_library_has_a_table(name: str) -> None:
+    """More intervals than a kernel computes, or as many as data say."""
+    expr = TABLES[name].traced.expr
+    assert closed_form(expr) is None
+    assert_exact(expr, Sequence(), Sizes(700, 700, 1, 2), inputs(TABLES[name]))
+
+
+def inputs(mask: Mask) -> dict[str, Any]:
+    return {name: np.asarray(binding.fetch()) for name, binding in mask.traced.bindings.items()}
 
 
 # --- neighborhood attention -------------------------------------------------------------------------------------------
