@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from attngen import mechanisms, normalizers
+from attngen import normalizers
 from attngen.ir.expr import const, load, op, sym
 from attngen.ir.nodes import Affine, Branch, Dot, Input, KeySet, Spec, View
 from attngen.ir.normalizer import Streaming
-from tests.end_to_end.gradients import check_gradients
 from tests.end_to_end.oracle import BACKEND, check, kernel_of, operands, random
 
 pytestmark = pytest.mark.cxx
@@ -86,16 +85,6 @@ def test_three_key_sets_and_a_sink() -> None:
     spec = two_sets(RULES["sink"], mask=op("lt", sym("kv"), 3))
     branch = replace(spec.branches[0], keysets=(*spec.branches[0].keysets, extra(score=op("neg", sym("score")))))
     check(replace(spec, branches=(branch,)), *operands(), lse=True, **text(40))
-
-
-def test_extra_keys_beside_a_grid() -> None:
-    """Also more of them than the grid has tokens: they lie in a line, and have no coordinates."""
-    main = mechanisms.neighborhood((5, 7), (3, 4)).ir
-    seen = op("lt", sym("kv"), op("mul", sym("q[0]"), 12))
-    branch = replace(main.branches[0], keysets=(extra(mask=seen),))
-    kernel = kernel_of(replace(main, branches=(branch,), inputs=EXTRA))
-    for n in (3, 40):
-        check_gradients(kernel, *operands(n_q=35), lse=True, **text(n))
 
 
 def part(tensor: str, start: Any = None, stop: Any = None, head: Any = None) -> View:

@@ -61,25 +61,6 @@ def test_documents_from_offsets() -> None:
     check(attngen.Spec(mask=masks.document(cu_seqlens=offsets)), *operands(n_q=301), lse=True)
 
 
-@pytest.mark.parametrize(
-    ("dims", "kernel_size", "options"),
-    [
-        ((128,), 3, {"stride": 2, "dilation": 10}),
-        ((125,), 15, {"stride": 7, "is_causal": True}),
-        ((5, 25), (5, 16), {"stride": (1, 16)}),
-        ((19, 29), (8, 8), {"dilation": (2, 3)}),
-        ((8, 8), (8, 8), {}),
-        ((6, 7, 9), (3, 4, 5), {"stride": (1, 2, 3), "dilation": (2, 1, 1), "is_causal": (False, True, False)}),
-        ((8, 4, 8), (7, 3, 7), {"is_causal": (True, True, True)}),
-    ],
-    ids=["1d-dilated", "1d-causal", "2d-strided", "2d-dilated", "2d-whole", "3d-all", "3d-causal"],
-)
-def test_neighborhood(dims: tuple[int, ...], kernel_size: Any, options: dict[str, Any]) -> None:
-    count = int(torch.tensor(dims).prod())
-    spec = attngen.mechanisms.neighborhood(dims, kernel_size, **options)
-    check(spec, *operands(b=1, h=2, n_q=count), lse=True)
-
-
 def test_coordinates_of_a_grid() -> None:
     def diamond(q: Any, kv: Any) -> Any:
         return (q[0] - kv[0]).abs() + (q[1] - kv[1]).abs() <= 3

@@ -23,6 +23,20 @@ def halves(tensor):
     return tensor.chunk(2, -1)
 
 
+def turned(x, y, at):
+    """The pairs (x, y) turned by angles that fall from pair to pair: rotary embeddings."""
+    angle = at[:, None] * 0.3 ** torch.arange(x.shape[-1]).double()
+    return x * angle.cos() - y * angle.sin(), x * angle.sin() + y * angle.cos()
+
+
+def interleaved(x, at):
+    return torch.stack(turned(x[..., ::2], x[..., 1::2], at), -1).flatten(-2)
+
+
+def rotated_halves(x, at):
+    return torch.cat(turned(*halves(x), at), -1)
+
+
 Q, KV = torch.arange(6)[:, None], torch.arange(6)
 BACK, AHEAD, ALL = KV <= Q, KV >= Q, torch.full((6, 6), True)
 SAME = qkv(h=3, n_q=6, n_k=6, d=8, dv=6)
@@ -125,6 +139,24 @@ class TestDualTriangle:
         short = {name: t[:1, :, :4] for name, t in SAME.items()}
         assert torch.allclose(out[:1, :, :4], run(mechanisms.dual_triangle(layout), short))
         assert out[0, :, 4:].abs().max() == 0
+
+    def test_the_ends_see_one_key(self):
+        out = run(mechanisms.dual_triangle(), SAME)
+        assert torch.allclose(out[:, :, 0, :3], SAME["v"][:, :, 0, :3])
+        assert torch.allclose(out[:, :, -1, 3:], SAME["v"][:, :, -1, 3:])
+
+    @pytest.mark.parametrize("layout", ["within_head", "across_heads", "joint"])
+    def test_rotary_embeddings_before_the_split(self, layout):
+        """Interleaved pairs stay whole, so the result depends on distances alone; rotated halves would be torn."""
+        tensors = qkv(n_q=6, n_k=6, d=8, dv=6)
+        q, k, v = tensors.values()
+
+        def moved(rotate, by):
+            rotated = {"q": rotate(q, torch.arange(6) + by), "k": rotate(k, torch.arange(6) + by), "v": v}
+            return run(mechanisms.dual_triangle(layout), rotated)
+
+        assert torch.allclose(moved(interleaved, 0), moved(interleaved, 5))
+        assert not torch.allclose(moved(rotated_halves, 0), moved(rotated_halves, 5))
 
     @pytest.mark.parametrize("layout", ["within_head", "across_heads", "joint"])
     def test_one_token_sees_itself(self, layout):

@@ -29,8 +29,8 @@ def _exact(point: Callable[[Array, Array], Array], a: Interval, b: Interval, oth
 
 
 def _ones(a: Interval, b: Interval) -> Array:
-    """The lowest 2**n - 1 that holds every bit of two numbers that are not negative."""
-    top = np.maximum(np.maximum(a.hi, b.hi), 0)
+    """A low 2**n - 1 such that both numbers, and what their bits make, lie in -2**n .. 2**n - 1."""
+    top = np.maximum(np.maximum(np.maximum(a.hi, ~a.lo), np.maximum(b.hi, ~b.lo)), 0)
     with np.errstate(divide="ignore"):
         bits = np.where(top == 0, 0, np.floor(np.log2(np.maximum(top, 1).astype(np.float64))) + 1)
     # log2 of an int just below a power of two may round up; one bit more is sound.
@@ -39,21 +39,25 @@ def _ones(a: Interval, b: Interval) -> Array:
 
 def _bit_and(a: Interval, b: Interval) -> Interval:
     hi = np.where((a.lo >= 0) & (b.lo >= 0), np.minimum(a.hi, b.hi), np.where(a.lo >= 0, a.hi, b.hi))
-    some = (a.lo >= 0) | (b.lo >= 0)
-    wide = iv.ints(np.where(some, 0, -iv.UNBOUNDED), np.where(some, hi, iv.UNBOUNDED))
-    return _exact(np.bitwise_and, a, b, wide)
+    some, any_ = (a.lo >= 0) | (b.lo >= 0), _of_bits(a, b)
+    return _exact(np.bitwise_and, a, b, iv.ints(np.where(some, 0, any_.lo), np.where(some, hi, any_.hi)))
 
 
 def _bit_or(a: Interval, b: Interval) -> Interval:
-    both = (a.lo >= 0) & (b.lo >= 0) & (a.hi < LIMIT) & (b.hi < LIMIT)
-    lo = np.where(both, np.maximum(a.lo, b.lo), -iv.UNBOUNDED)
-    return _exact(np.bitwise_or, a, b, iv.ints(lo, np.where(both, _ones(a, b), iv.UNBOUNDED)))
+    both, any_ = (a.lo >= 0) & (b.lo >= 0), _of_bits(a, b)
+    return _exact(np.bitwise_or, a, b, iv.ints(np.where(both, np.maximum(a.lo, b.lo), any_.lo), any_.hi))
 
 
 def _bit_xor(a: Interval, b: Interval) -> Interval:
-    both = (a.lo >= 0) & (b.lo >= 0) & (a.hi < LIMIT) & (b.hi < LIMIT)
-    wide = iv.ints(np.where(both, 0, -iv.UNBOUNDED), np.where(both, _ones(a, b), iv.UNBOUNDED))
-    return _exact(np.bitwise_xor, a, b, wide)
+    both, any_ = (a.lo >= 0) & (b.lo >= 0), _of_bits(a, b)
+    return _exact(np.bitwise_xor, a, b, iv.ints(np.where(both, 0, any_.lo), any_.hi))
+
+
+def _of_bits(a: Interval, b: Interval) -> Interval:
+    """Any number of as many bits as the two have, the sign among them."""
+    known = (np.minimum(a.lo, b.lo) > -LIMIT) & (np.maximum(a.hi, b.hi) < LIMIT)
+    ones = _ones(a, b)
+    return iv.ints(np.where(known, ~ones, -iv.UNBOUNDED), np.where(known, ones, iv.UNBOUNDED))
 
 
 def _power_of_two(b: Interval) -> Interval:

@@ -53,6 +53,14 @@ def test_values_of_members_are_inside(name: str, a: list[int], b: list[int], dat
     assert holds(iv.absolute(ints(low, high)), abs(x))
 
 
+@pytest.mark.parametrize("name", ["bit_and", "bit_or", "bit_xor"])
+def test_bits_of_bounded_numbers_are_bounded(name: str) -> None:
+    for a, b in ((ints(-5, 3), ints(-17, 2)), (ints(-5, 3), ints(-6, 2)), (ints(-1, 0), ints(-1, -1))):
+        most = max(-int(a.lo) - 1, -int(b.lo) - 1, int(a.hi), int(b.hi), 0)
+        found, ones = RULES[name](a, b), 2 ** most.bit_length() - 1
+        assert -ones - 1 <= int(found.lo) <= int(found.hi) <= ones
+
+
 @pytest.mark.parametrize("name", ["mul", "minimum", "maximum", "floordiv", "mod", "bit_or", "shl"])
 def test_unbounded_stays_unbounded(name: str) -> None:
     for other in (ANY_INT, ints(1, 3), ints(0, iv.UNBOUNDED)):

@@ -13,6 +13,7 @@ from attngen import masks, normalizers, scores, weights
 
 Spec = attngen.Spec
 IDS, SLOPES = torch.arange(37) // 7, torch.tensor([0.5, 0.25, 0.125, 1.0])
+FLAGS = torch.rand(2, 2, 53, generator=torch.Generator().manual_seed(0)) < 0.1
 
 
 def _learned(*shape: int) -> torch.Tensor:
@@ -99,6 +100,15 @@ CASES: dict[str, Case] = {
         n_q=40,
         n_k=40,
     ),
+    "neighborhood, sizes of each head": Case(
+        lambda: attngen.mechanisms.neighborhood((5, 8), (2, torch.tensor([3, 5])), stride=(1, 2)),
+        n_q=40,
+        n_k=40,
+        lse=True,
+    ),
+    "shifted windows": Case(lambda: attngen.mechanisms.shifted_windows((5, 8), (3, 4)), n_q=40, n_k=40),
+    "vertical slash": Case(lambda: Spec(mask=masks.vertical_slash(*FLAGS)), n_k=53, lse=True),
+    "power blocks": Case(lambda: attngen.mechanisms.power_attention(16, sinks=0), h=1, hk=1, n_q=130, n_k=130),
     "neighborhood and extra keys": Case(
         lambda: attngen.mechanisms.neighborhood((4, 7), (3, 4), extra_keys=True),
         n_q=28,
@@ -134,6 +144,8 @@ CASES: dict[str, Case] = {
     # Weights and combinations.
     "dropout": Case(lambda: Spec(mask=masks.causal(), weight=weights.dropout(0.3, seed=4)), lse=True),
     "dual triangle": Case(attngen.mechanisms.dual_triangle),
+    "dual triangle across heads": Case(lambda: attngen.mechanisms.dual_triangle("across_heads"), h=3, hk=3, d=12, dv=6),
+    "dual triangle, one softmax": Case(lambda: attngen.mechanisms.dual_triangle("joint"), d=12, dv=6, lse=True),
     "dual triangle, bf16": Case(attngen.mechanisms.dual_triangle, dtype=torch.bfloat16),
     # Learned tensors, by what their indices depend on.
     "learned slopes": Case(lambda: Spec(mask=masks.causal(), score=_slopes), b=2, learned=(LEARNED["slopes"],)),
