@@ -22,7 +22,7 @@ from attngen.codegen.analysis.ranges import (
 )
 from attngen.codegen.analysis.rows import Facts, first_unsafe_row, rows_are_safe
 from attngen.codegen.analysis.schedule import Patterns, Schedule, Statistics, patterns, schedule
-from attngen.codegen.analysis.tiles import Sizes, TileClass, Tiles, box, classify
+from attngen.codegen.analysis.tiles import Sizes, TileClass, Tiles, all_tiles, box, classify
 from attngen.codegen.analysis.turned import turned, turned_ranges
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Tiles",
     "Truth",
     "accesses",
+    "all_tiles",
     "box",
     "check_indices",
     "classify",

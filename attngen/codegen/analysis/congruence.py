@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from attngen.codegen.analysis.deferred import array
 from attngen.codegen.analysis.interval import LIMIT, Bools, Interval, Ints
 
 LARGEST_STRIDE = 2**30
@@ -28,12 +29,12 @@ class Congruence:
     def excludes(self, value: int) -> Bools:
         """Where the number cannot be `value`."""
         modulus = np.where(self.stride == 0, 1, self.stride)
-        return np.asarray(np.where(self.stride == 0, self.residue != value, (value - self.residue) % modulus != 0))
+        return array(np.where(self.stride == 0, self.residue != value, (value - self.residue) % modulus != 0))
 
 
 def congruence(stride: Any, residue: Any) -> Congruence:
     """A congruence in normal form; what would overflow says nothing."""
-    stride, residue = np.abs(np.asarray(stride, np.int64)), np.asarray(residue, np.int64)
+    stride, residue = np.abs(array(stride, np.int64)), array(residue, np.int64)
     wide = (stride > LARGEST_STRIDE) | ((stride == 0) & (np.abs(residue) > LARGEST_STRIDE))
     stride = np.where(wide, 1, stride)
     return Congruence(stride, np.where(stride == 0, residue, residue % np.where(stride == 0, 1, stride)))

@@ -80,6 +80,9 @@ class Evaluator:
     def _sum(self, form: Affine, depth: int) -> Interval:
         total: Interval | None = None
         for a, c in form.terms:
+            if c == -1 and total is not None:
+                total = iv.subtract(total, self._atom(a))
+                continue
             term = iv.scale_int(self._atom(a), c)
             total = term if total is None else iv.add(total, term)
         constant = iv.ints(form.constant, form.constant)
@@ -238,6 +241,8 @@ class Evaluator:
         truth = _order(name, d.lo < 0, d.lo <= 0, d.hi > 0, d.hi >= 0, np.asarray(False))
         if name not in ("eq", "ne"):
             return truth
+        if all(abs(c) == 1 and isinstance(atom, Sym | Load) for atom, c in plain.terms):
+            return truth  # single values, which bounds tell apart, or no residue at all
         apart = self._congruence(plain).excludes(0)
         if name == "eq":
             return Truth(truth.may_be_true & ~apart, truth.may_be_false | apart)

@@ -8,6 +8,7 @@ from math import inf
 import numpy as np
 
 from attngen.codegen.analysis import interval as iv
+from attngen.codegen.analysis.deferred import array
 from attngen.codegen.analysis.interval import Array, Floats, Interval
 from attngen.ir.expr import Op
 
@@ -34,7 +35,7 @@ def _erf(x: Floats) -> Floats:
     """erf to 1.5e-7 (Abramowitz and Stegun 7.1.26)."""
     t = 1 / (1 + 0.3275911 * np.abs(np.nan_to_num(x, posinf=9.0, neginf=-9.0)))
     poly = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t
-    return np.asarray(np.sign(x) * (1 - poly * np.exp(-(np.minimum(np.abs(x), 27.0) ** 2))))
+    return array(np.sign(x) * (1 - poly * np.exp(-(np.minimum(np.abs(x), 27.0) ** 2))))
 
 
 FUNCTIONS: dict[str, tuple[Function, float, float, float]] = {
@@ -100,7 +101,7 @@ def _round(a: Interval) -> Interval:
 RULES: dict[str, Callable[..., Interval]] = {
     "to_float": lambda a: a,
     "add": iv.add,
-    "sub": lambda a, b: iv.add(a, iv.negate(b)),
+    "sub": iv.subtract,
     "neg": iv.negate,
     "mul": iv.multiply,
     "truediv": iv.divide,

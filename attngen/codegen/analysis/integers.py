@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from attngen.codegen.analysis import interval as iv
+from attngen.codegen.analysis.deferred import array
 from attngen.codegen.analysis.interval import LIMIT, Array, Interval
 from attngen.ir.expr import Op
 
@@ -34,7 +35,7 @@ def _ones(a: Interval, b: Interval) -> Array:
     with np.errstate(divide="ignore"):
         bits = np.where(top == 0, 0, np.floor(np.log2(np.maximum(top, 1).astype(np.float64))) + 1)
     # log2 of an int just below a power of two may round up; one bit more is sound.
-    return np.asarray((np.int64(1) << np.minimum(bits, LARGEST_SHIFT).astype(np.int64)) - 1)
+    return array((np.int64(1) << np.minimum(bits, LARGEST_SHIFT).astype(np.int64)) - 1)
 
 
 def _bit_and(a: Interval, b: Interval) -> Interval:

@@ -1,4 +1,4 @@
-"""Interval arithmetic over many boxes at once, in numpy.
+"""Interval arithmetic over many boxes at once, in numpy, or deferred (deferred.py).
 
 An `Interval` is a pair of arrays of inclusive bounds. Integers are int64 and saturate: a bound at or beyond 2**60
 counts as unbounded. Floats are float64, rounded outward to float32 after every operation, so that the bounds hold for
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from attngen.codegen.analysis.deferred import array
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -41,7 +43,7 @@ class Interval:
 
     def point(self) -> Bools:
         """Where it holds a single value."""
-        return np.asarray(self.lo == self.hi)
+        return array(self.lo == self.hi)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ UNKNOWN = Truth(np.asarray(True), np.asarray(True))
 
 def ints(lo: Any, hi: Any) -> Interval:
     """An integer interval, saturated."""
-    lo, hi = np.asarray(lo, np.int64), np.asarray(hi, np.int64)
+    lo, hi = array(lo, np.int64), array(hi, np.int64)
     lo = np.where(lo <= -LIMIT, -UNBOUNDED, np.minimum(lo, LIMIT))
     hi = np.where(hi >= LIMIT, UNBOUNDED, np.maximum(hi, -LIMIT))
     return Interval(lo, hi)
@@ -88,8 +90,8 @@ ANY_FLOAT = Interval(np.asarray(-np.inf), np.asarray(np.inf), np.asarray(True))
 
 def floats(lo: Any, hi: Any, nan: Any = False) -> Interval:
     """A float interval, rounded outward to float32; a bound that is NaN itself becomes unbounded."""
-    lo, hi = np.asarray(lo, np.float64), np.asarray(hi, np.float64)
-    nan = np.asarray(nan) | np.isnan(lo) | np.isnan(hi)
+    lo, hi = array(lo, np.float64), array(hi, np.float64)
+    nan = array(nan) | np.isnan(lo) | np.isnan(hi)
     lo, hi = np.where(np.isnan(lo), -np.inf, lo), np.where(np.isnan(hi), np.inf, hi)
     return Interval(_down(lo), -_down(-hi), nan)
 
@@ -170,6 +172,11 @@ def add(a: Interval, b: Interval) -> Interval:
     with np.errstate(invalid="ignore"):
         clash = (np.isinf(a.lo) & np.isinf(b.hi)) | (np.isinf(a.hi) & np.isinf(b.lo))
         return floats(a.lo + b.lo, a.hi + b.hi, a.nan | b.nan | clash)
+
+
+def subtract(a: Interval, b: Interval) -> Interval:
+    """a - b"""
+    return add(a, negate(b)) if a.is_float else ints(a.lo - b.hi, a.hi - b.lo)
 
 
 def multiply(a: Interval, b: Interval) -> Interval:

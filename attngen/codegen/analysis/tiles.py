@@ -80,6 +80,18 @@ def classify(
     return classes(truth)
 
 
+def all_tiles(
+    mask: Expr, space: Space, sizes: Sizes, tile: tuple[int, int], loads: LoadBounds, by_batch: bool, by_head: bool
+) -> Truth:
+    """The mask on every tile of tile[0] queries and tile[1] keys: arrays that broadcast to (batches, heads, rows of
+    tiles, tiles of a row). `by_batch`, `by_head`: whether it depends on them."""
+    q, k = np.arange(0, sizes.n_q, tile[0])[:, None], np.arange(0, sizes.n_k, tile[1])
+    q_last, k_last = np.minimum(q + tile[0], sizes.n_q) - 1, np.minimum(k + tile[1], sizes.n_k) - 1
+    b = np.arange(sizes.n_b)[:, None, None, None] if by_batch else None
+    h = np.arange(sizes.n_h)[:, None, None] if by_head else None
+    return evaluator(space, Tiles((q, q_last), (k, k_last)), sizes, loads, b=b, h=h).truth(whole_mask(mask, space))
+
+
 def classes(truth: Truth) -> NDArray[np.int8]:
     """Three-valued truths as tile classes."""
     always = np.where(truth.may_be_false, TileClass.SOMETIMES, TileClass.ALWAYS)
@@ -87,9 +99,9 @@ def classes(truth: Truth) -> NDArray[np.int8]:
 
 
 def evaluator(
-    space: Space, tiles: Tiles, sizes: Sizes, loads: LoadBounds = unknown, *, b: int | None = None, h: int | None = None
+    space: Space, tiles: Tiles, sizes: Sizes, loads: LoadBounds = unknown, *, b: Any = None, h: Any = None
 ) -> Evaluator:
-    """The evaluator of mask and score expressions on tiles."""
+    """The evaluator of mask and score expressions on tiles, for a batch and a head, or for arrays of them."""
     symbols = {
         **size_symbols(sizes, b, h),
         "q": ints(*tiles.q),
@@ -102,7 +114,7 @@ def evaluator(
     return Evaluator(symbols, loads)
 
 
-def size_symbols(sizes: Sizes, b: int | None = None, h: int | None = None) -> dict[str, Interval]:
+def size_symbols(sizes: Sizes, b: Any = None, h: Any = None) -> dict[str, Interval]:
     """The ranges of the symbols that are the same for all tiles."""
     return {
         "n_q": ints(sizes.n_q, sizes.n_q),
