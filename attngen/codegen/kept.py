@@ -1,15 +1,13 @@
 """Results that are made again only where the values that they come from have changed.
 
 Values are compared, not identities: a tensor may be changed in place. On other devices than the CPU that would wait for
-the device at every call, so there a tensor that is still the same, at the same version, is taken at its word: torch
-counts what is written to it in place, unless that goes through `.data` or a pointer.
+the device at every call: see `on_device`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
-from weakref import ref
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,38 +31,30 @@ class Kept(Generic[R]):
         self._make = make
         self._tensors = [(place, place in constant) for place in tensors]
         self._numbers = tuple(numbers)
-        self._last: tuple[list[_Seen], tuple[float, ...], R] | None = None
+        self._last: tuple[list[Seen], tuple[float, ...], R] | None = None
 
     def __call__(self, inputs: Sequence[Tensor], scalars: Sequence[float] = ()) -> R:
-        """The result for these values, made from copies of them on the CPU."""
+        """The result for these values, made from copies of them."""
         numbers = tuple(scalars[place] for place in self._numbers)
         last = self._last  # replaced in one step: other threads may be at it
         if last is None or last[1] != numbers or not self._same(inputs, last[0]):
-            seen = [_Seen(inputs[place], fixed) for place, fixed in self._tensors]
-            last = self._last = (seen, numbers, self._make([each.copy.cpu() for each in seen], numbers))
+            seen = [Seen(inputs[place], fixed) for place, fixed in self._tensors]
+            last = self._last = (seen, numbers, self._make([each.copy for each in seen], numbers))
         return last[2]
 
-    def _same(self, inputs: Sequence[Tensor], seen: list[_Seen]) -> bool:
-        return all(each.still(inputs[place], fixed) for (place, fixed), each in zip(self._tensors, seen, strict=True))
+    def _same(self, inputs: Sequence[Tensor], seen: list[Seen]) -> bool:
+        return all(each.still(inputs[place]) for (place, _), each in zip(self._tensors, seen, strict=True))
 
 
-class _Seen:
-    """A tensor as it was at a call."""
+class Seen:
+    """A tensor as it was at a call. `fixed`: nobody changes it."""
 
-    def __init__(self, tensor: Tensor, fixed: bool) -> None:
+    def __init__(self, tensor: Tensor, fixed: bool = False) -> None:
         self.copy = tensor if fixed else tensor.detach().clone()
-        self._tensor, self._version = ref(tensor), _version(tensor)
+        self._fixed = fixed
 
-    def still(self, tensor: Tensor, fixed: bool) -> bool:
+    def still(self, tensor: Tensor) -> bool:
+        """Whether another one is the same tensor, or holds the same."""
         import torch
 
-        if tensor is self.copy:
-            return True
-        if not fixed and self._version is not None and self._tensor() is tensor and _version(tensor) == self._version:
-            return True
-        return not fixed and torch.equal(tensor, self.copy)
-
-
-def _version(tensor: Tensor) -> int | None:
-    """How often a tensor of a device was written to; None where values are compared."""
-    return None if tensor.device.type == "cpu" or tensor.is_inference() else tensor._version
+        return tensor is self.copy or (not self._fixed and torch.equal(tensor, self.copy))

@@ -58,3 +58,17 @@ def check_pages(space: Paged, table: Any, lengths: Any, pools: Mapping[str, int]
                 f"{space.table}: page {found} of sequence {int(where[0])} is in use, but {name} has the pages "
                 f"0 .. {pages - 1}"
             )
+
+
+def page_flags(space: Paged, arrays: Mapping[str, Any], pools: Mapping[str, int]) -> list[tuple[Any, str]]:
+    """The same of arrays that come later: what must be false, and what is wrong where it is true."""
+    table, lengths = arrays[space.table], arrays[space.lengths]
+    most = capacity(space, table.shape)
+    text = f"{space.lengths}: lengths must be in 0 .. {most}, the keys that the page table holds"
+    found = [((lengths < 0) | (lengths > most), text)]
+    used = np.arange(table.shape[1]) * space.page < lengths.reshape(-1, 1)
+    for pages in dict.fromkeys(pools.values()):
+        names = " and ".join(name for name, count in pools.items() if count == pages)
+        text = f"{space.table}: a page is in use, but {names} has the pages 0 .. {pages - 1}"
+        found.append((used & ((table < 0) | (table >= pages)), text))
+    return found

@@ -44,20 +44,3 @@ def test_errors_are_not_kept() -> None:
     for _ in range(2):
         with pytest.raises(ValueError, match="no"):
             kept([torch.zeros(1)])
-
-
-def test_a_tensor_of_a_device_is_known_by_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its values are not waited for while it is the same; what was written to it in place is seen."""
-    monkeypatch.setattr("attngen.codegen.kept._version", lambda tensor: tensor._version)
-    compared: list[Tensor] = []
-    equal = torch.equal
-    monkeypatch.setattr(torch, "equal", lambda a, b: compared.append(a) or equal(a, b))
-    kept = Kept(lambda tensors, _: float(tensors[0].sum()), [0])
-    t = torch.arange(3)
-    assert [kept([t]), kept([t])] == [3, 3]
-    assert compared == []
-    t[0] = 4
-    assert kept([t]) == 7
-    other = t.clone()
-    other[0] = 5
-    assert [kept([other]), kept([t])] == [8, 7]

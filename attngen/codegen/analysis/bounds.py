@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from attngen.codegen.analysis.affine import Affine, affine
+from attngen.codegen.analysis.deferred import array
 from attngen.codegen.analysis.evaluate import Evaluator
 from attngen.codegen.analysis.extremes import comparisons
-from attngen.codegen.analysis.interval import LIMIT, Interval
+from attngen.codegen.analysis.interval import LIMIT, Bools, Interval
 from attngen.codegen.analysis.loads import LoadBounds, unknown
 from attngen.codegen.analysis.ranges import SEQUENCE, conjuncts
 from attngen.codegen.analysis.tiles import Sizes, Tiles, evaluator
@@ -128,11 +129,31 @@ def check_in_boxes(
     ]
 
 
+def strays_in_boxes(
+    exprs: Sequence[Expr],
+    extents: Mapping[str, tuple[Any, ...]],
+    symbols: Mapping[str, Interval],
+    where: Expr | None,
+    data: LoadBounds,
+) -> list[tuple[Load, int, Bools]]:
+    """For each index, as load and dimension, the boxes in which it is not proven: also of what comes later."""
+    values = Evaluator(symbols, data, [] if where is None else assumptions(where))
+    return [
+        (load, i, _outside(values.number(load.indices[i]), extent))
+        for load in loads(*exprs)
+        for i, extent in enumerate(extents.get(load.tensor, ())[: len(load.indices)])
+    ]
+
+
+def _outside(index: Interval, extent: Any) -> Bools:
+    return array((index.lo <= index.hi) & ((index.lo < 0) | (index.hi >= extent)))
+
+
 def _check(values: Evaluator, load: Load, dimension: int, extents: Any, data: LoadBounds) -> IndexCheck:
     index = load.indices[dimension]
     found = values.number(index)
-    ends = [a.reshape(-1) for a in np.broadcast_arrays(found.lo, found.hi, extents)]
-    outside = (ends[0] <= ends[1]) & ((ends[0] < 0) | (ends[1] >= ends[2]))
+    ends = [a.reshape(-1) for a in np.broadcast_arrays(found.lo, found.hi, extents, _outside(found, extents))]
+    outside = ends.pop()
     lo, hi, extent = (int(end[np.argmax(outside)]) for end in ends)  # the first box that is wrong, or the first
     reads = tuple(dict.fromkeys(inner.tensor for inner in loads(index)))
     low, high = None if lo <= -LIMIT else lo, None if hi >= LIMIT else hi

@@ -12,7 +12,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from attngen.codegen.analysis import Arrays, LoadBounds, Sizes, Tiles
+from attngen.codegen.analysis import LoadBounds, Sizes, Tiles
+from attngen.codegen.analysis.deferred import Deferred, array
 from attngen.codegen.analysis.interval import Interval, ints
 from attngen.codegen.analysis.tiles import evaluator
 from attngen.codegen.pages import capacity
@@ -41,8 +42,15 @@ class Boxes:
 
     @property
     def empty(self) -> bool:
-        """Whether there is no pair at all."""
-        return min(self.n_b, self.n_h, np.size(self.n_q)) < 1 or not bool(np.all((self.n_q > 0) & (self.n_k > 0)))
+        """Whether it is known that there is no pair at all."""
+        if min(self.n_b, self.n_h) < 1 or 0 in np.shape(self.b):
+            return True
+        return not isinstance(self.live, Deferred) and not bool(np.all(self.live))
+
+    @property
+    def live(self) -> Any:
+        """In which boxes there are pairs."""
+        return (self.n_q > 0) & (self.n_k > 0)
 
     def symbols(self) -> dict[str, Interval]:
         """The range of every symbol in every box."""
@@ -53,9 +61,8 @@ class Boxes:
         found = dict(evaluator(flat, tiles, sizes, b=self.b).symbols)
         return found | {"n_k": ints(1, self.n_k)} if self.shorter else found
 
-    def loads(self, arrays: Mapping[str, Any]) -> LoadBounds:
-        """Bounds of the elements of these tensors."""
-        known = Arrays(arrays)
+    def loads(self, known: LoadBounds) -> LoadBounds:
+        """Bounds of elements, of which `known` tells for whole tensors."""
         if self.starts is None:
             return known
         axes = {i.name: i.axes for i in self.plan.spec.inputs}
@@ -129,15 +136,19 @@ def boxes_of(
 ) -> Boxes:
     """The boxes of a key set, for (batches, heads, queries) and the arrays that decide lengths.
 
-    Without the lengths of a paged cache: one box for all that they may be.
+    Without the lengths of a paged cache: one box for all that they may be. What arrays hold may come later.
     """
     n_b, n_h, n_q = sizes
     match plan.spec.space:
         case Segments() as space:
-            return _of_segments(plan, space, keyset, n_h, shapes[keyset.v.tensor][tokens], values)
+            totals = {"q": n_q, "kv": shapes["k"][tokens]}
+            return _of_segments(plan, space, keyset, n_h, shapes[keyset.v.tensor][tokens], totals, values)
         case Paged(table=table, lengths=name) as space if main:
             if name not in values:
                 return Boxes(plan, n_b, n_h, n_q, capacity(space, shapes[table]), shorter=True)
+            if isinstance(values[name], Deferred):
+                later = np.clip(array(values[name], np.int64), 0, capacity(space, shapes[table]))
+                return Boxes(plan, n_b, n_h, n_q, later, np.arange(n_b))
             given = np.broadcast_to(values[name], n_b).astype(np.int64)
             kept = np.flatnonzero(given > 0)
             return Boxes(plan, n_b, n_h, np.full(len(kept), n_q), given[kept], kept)
@@ -146,12 +157,24 @@ def boxes_of(
 
 
 def _of_segments(
-    plan: Plan, space: Segments, keyset: KeySetPlan, n_h: int, shared: int, values: Mapping[str, Any]
+    plan: Plan,
+    space: Segments,
+    keyset: KeySetPlan,
+    n_h: int,
+    shared: int,
+    totals: Mapping[str, int],
+    values: Mapping[str, Any],
 ) -> Boxes:
     at = {"q": values[space.q_offsets].astype(np.int64), "kv": values[space.k_offsets].astype(np.int64)}
-    length = {axis: np.diff(offsets) for axis, offsets in at.items()}
     declared = plan.spec.input(keyset.v.tensor)
     packed = declared is None or declared.axes[2] == "kv"
+    if any(isinstance(offsets, Deferred) for offsets in at.values()):
+        # Checked elsewhere: offsets rise from 0 to the number of tokens.
+        starts = {axis: np.clip(offsets[:-1], 0, totals[axis]) for axis, offsets in at.items()}
+        parts = {axis: np.clip(offsets[1:] - offsets[:-1], 0, totals[axis]) for axis, offsets in at.items()}
+        count = at["q"].shape[0] - 1
+        return Boxes(plan, count, n_h, parts["q"], parts["kv"] if packed else shared, np.arange(count), starts, parts)
+    length = {axis: np.diff(offsets) for axis, offsets in at.items()}
     keys = length["kv"] if packed else np.full_like(length["kv"], shared)
     kept = (length["q"] > 0) & (keys > 0)
     return Boxes(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -71,21 +72,19 @@ def _bounds(tensor: Deferred, lowest: tuple[Array, ...], highest: tuple[Array, .
     low: Any = tensor
     high: Any = tensor
     places: list[Any] = []
-    moving: tuple[int, Any, Any] | None = None
+    moving: dict[int, tuple[Any, Any]] = {}
     for axis, ends in enumerate(zip(lowest, highest, strict=True)):
         first, last = (np.clip(end, 0, tensor.shape[axis] - 1) for end in ends)
         if first is last:
             places.append(first)
         elif isinstance(first, Deferred) or isinstance(last, Deferred):
-            if moving is not None:
-                raise NeedsElements("two indices of one tensor are ranges that follow from what tensors hold")
-            moving = (axis, first, last)
+            moving[axis] = first, np.maximum(first, last)
         elif bool(np.all(first == last)):
             places.append(first)
         else:
             low, high, place = _windows(low, high, axis, first, last)
             places.append(place)
-    if moving is not None:
+    if moving:
         return _between(low, "amin", moving, places), _between(high, "amax", moving, places)
     return _picked(low, places), _picked(high, places)
 
@@ -112,15 +111,16 @@ def _windows(low: Any, high: Any, axis: int, first: Array, last: Array) -> tuple
     return found[0], found[1], place.reshape(first.shape)
 
 
-def _between(tensor: Any, kind: Kind, moving: tuple[int, Any, Any], places: list[Any]) -> Any:
-    """The bounds over a range of one index that is known on the device only."""
-    axis, first, last = moving
-    extent = tensor.shape[axis]
-    shape = np.broadcast_shapes(first.shape, last.shape, *(p.shape for p in places))
-    if int(np.prod(shape)) * extent > MOST_ELEMENTS:
+def _between(tensor: Any, kind: Kind, moving: Mapping[int, tuple[Any, Any]], places: list[Any]) -> Any:
+    """The bounds over ranges of indices that are known on the device only; `places`: those of the other axes."""
+    ends = [end for pair in moving.values() for end in pair]
+    shape = np.broadcast_shapes(*(a.shape for a in (*ends, *places)))
+    if prod(shape) * prod(tensor.shape[axis] for axis in moving) > MOST_ELEMENTS:
         raise NeedsElements("an index is a range that follows from what tensors hold, over too many elements")
-    args = (tensor, first, np.maximum(first, last), np.arange(extent), *places)
-    return deferred(Between(kind, axis), args, tensor.dtype, shape, tensor.span)
+    positions = [np.arange(tensor.shape[axis]) for axis in moving]
+    return deferred(
+        Between(kind, tuple(moving)), (tensor, *ends, *positions, *places), tensor.dtype, shape, tensor.span
+    )
 
 
 def _picked(tensor: Any, places: list[Any]) -> Any:
@@ -144,7 +144,7 @@ def _constant_axes_dropped(place: NDArray[Any]) -> NDArray[Any]:
 
 def _in_order(sizes: tuple[int, ...], places: list[Any], shape: tuple[int, ...]) -> bool:
     """Whether every element is asked for once, in the order in which they lie there."""
-    if int(np.prod(shape)) != int(np.prod(sizes)) or any(isinstance(p, Deferred) for p in places):
+    if prod(shape) != prod(sizes) or any(isinstance(p, Deferred) for p in places):
         return False
     order = np.ravel_multi_index(tuple(np.broadcast_arrays(*places)), sizes)
     return bool(np.all(order.reshape(-1) == np.arange(order.size)))
@@ -181,22 +181,29 @@ class Reduce:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """The same over first .. last of an axis, at places along the others."""
+    """The same over first .. last of some axes, at places along the others: arguments are both ends of each axis, then
+    its positions, then the places."""
 
     kind: Kind
-    axis: int
+    axes: tuple[int, ...]
 
-    def __call__(self, tensor: Tensor, first: Tensor, last: Tensor, at: Tensor, *places: Tensor) -> Tensor:
+    def __call__(self, tensor: Tensor, *args: Tensor) -> Tensor:
         import torch
 
-        tensor = tensor.movedim(self.axis, -1)
+        count = len(self.axes)
+        ends, positions, places = args[: 2 * count], args[2 * count : 3 * count], args[3 * count :]
+        tensor = tensor.movedim(self.axes, tuple(range(-count, 0)))
         if places:
             tensor = tensor[places]
         if tensor.dtype is torch.bool:
             tensor = tensor.to(torch.uint8)
-        inside = (at >= first[..., None]) & (at <= last[..., None])
         info = torch.finfo(tensor.dtype) if tensor.is_floating_point() else torch.iinfo(tensor.dtype)
-        found: Tensor = getattr(tensor.where(inside, info.max if self.kind == "amin" else info.min), self.kind)(-1)
+        outside = info.max if self.kind == "amin" else info.min
+        for i, at in enumerate(positions):
+            first, last = (end[(..., *[None] * count)] for end in ends[2 * i : 2 * i + 2])
+            at = at[(..., *[None] * (count - 1 - i))]
+            tensor = tensor.where((at >= first) & (at <= last), outside)
+        found: Tensor = getattr(tensor, self.kind)(tuple(range(-count, 0)))
         return found
 
 

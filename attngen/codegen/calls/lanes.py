@@ -37,6 +37,25 @@ def check_lanes(
 
     `data` bounds the tensors and scalars that are named in `read`. `varying`: the symbols that differ between lanes.
     """
+    for node, bounds, most in lane_bounds(expr, where, known, data, read, varying):
+        lo, hi = float(np.min(bounds.lo)), float(np.max(bounds.hi))
+        if -np.inf < lo < -most or most < hi < np.inf:
+            raise UnsupportedError(
+                f"{expr_text(node)} can reach {lo:.0f} .. {hi:.0f}, which does not fit into the 32-bit integers of "
+                "kernels; keep integers that depend on positions smaller, or use backend='reference'",
+                source=node.source,
+            )
+
+
+def lane_bounds(
+    expr: Expr,
+    where: Expr | None,
+    known: Mapping[str, Interval],
+    data: LoadBounds,
+    read: Set[str],
+    varying: Set[str] = KEYS,
+) -> Iterator[tuple[Expr, Interval, int]]:
+    """The integers of lanes, with their bounds and the largest that fits."""
     values = Evaluator(known, data, [] if where is None else assumptions(where))
     for node in _lane_integers(rebuild(expr, _saturated), varying):
         if not symbols(node) <= known.keys():
@@ -44,15 +63,7 @@ def check_lanes(
         if isinstance(node, Load) and node.tensor not in read:
             continue
         cast = _cast_of(node)
-        bounds = values.number(node if cast is None else cast)
-        lo, hi = float(np.min(bounds.lo)), float(np.max(bounds.hi))
-        most = LANE if cast is None else CAST
-        if -np.inf < lo < -most or most < hi < np.inf:
-            raise UnsupportedError(
-                f"{expr_text(node)} can reach {lo:.0f} .. {hi:.0f}, which does not fit into the 32-bit integers of "
-                "kernels; keep integers that depend on positions smaller, or use backend='reference'",
-                source=node.source,
-            )
+        yield node, values.number(node if cast is None else cast), LANE if cast is None else CAST
 
 
 def _lane_integers(expr: Expr, varying: Set[str]) -> Iterator[Expr]:

@@ -1,4 +1,5 @@
-"""Block tables for masks that read tensors: built per call from the values at hand, kept while those stay the same."""
+"""Block tables for masks without a closed form: built per call from the values at hand, kept while those stay the
+same; or classes of tiles, of tensors that are only there later."""
 
 from __future__ import annotations
 
@@ -6,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attngen.codegen.analysis import Arrays, Sizes, schedule, turned, turned_ranges
+from attngen.codegen.analysis import Arrays, Sizes, Truth, all_tiles, patterns, schedule, turned, turned_ranges
+from attngen.codegen.analysis.deferred import NeedsElements
 from attngen.codegen.backend import Call
 from attngen.codegen.calls.arguments import Arguments
+from attngen.codegen.calls.elements import Elements, later
 from attngen.codegen.kept import Kept
 from attngen.codegen.pages import capacity, mask_of_batches
 from attngen.codegen.plan import KeySetPlan, Plan
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 Parts = tuple[Any, Any, Any, Any, Any]
 Tile = tuple[int, int]
+
+MOST_TILES = 1 << 24
+"""Tiles of which each is looked at, over all batches and heads that may differ."""
 
 
 class TableBuilder:
@@ -55,13 +61,14 @@ class TableBuilder:
         names = dict.fromkeys(load.tensor for load in loads(self.mask, *ends))
         self.names = ([n for n in names if n in tensors], [n for n in names if n in scalars])
         given = len(tensors) if plan.written is None else len(plan.written.problem.operands) - 3
-        places = [tensors.index(n) for n in self.names[0]]
+        self.places = [tensors.index(n) for n in self.names[0]], [scalars.index(n) for n in self.names[1]]
         # What lowering added is made anew where it changes.
-        added = frozenset(place for place in places if place >= given)
-        self.build: Kept[Parts] = Kept(self._made, places, [scalars.index(n) for n in self.names[1]], added)
-        """Offsets, begins, ends, full flags and patterns for the inputs and scalars of a call."""
+        added = frozenset(place for place in self.places[0] if place >= given)
+        self.build: Kept[Parts] = Kept(self.parts, *self.places, added)
+        """`parts` for the inputs and scalars of a call."""
 
-    def _made(self, tensors: Sequence[Tensor], numbers: Sequence[float]) -> Parts:
+    def parts(self, tensors: Sequence[Tensor], numbers: Sequence[float]) -> Parts:
+        """Offsets, begins, ends, full flags and patterns for what the mask reads, in the order of `names`."""
         arrays = dict(zip(self.names[0], map(_numpy, tensors), strict=True))
         data = Arrays(arrays | dict(zip(self.names[1], map(np.asarray, numbers), strict=True)))
         found = schedule(self.mask, self.space, self.sizes, self.tile, data, within=self.within)
@@ -74,6 +81,18 @@ class TableBuilder:
             _joined([t.full for t in found.tables], np.uint8),
             np.ascontiguousarray(found.pattern, np.int32),
         )
+
+    def classes(self, tensors: Sequence[Tensor], numbers: Sequence[float]) -> Truth:
+        """The mask on all tiles (`all_tiles`), where only shapes of the tensors are known yet. Raises `NeedsElements`
+        where that does not do."""
+        size, depends = self.sizes, patterns(self.mask)
+        tables = (size.n_b if depends.b else 1) * (size.n_h if depends.h else 1)
+        count = tables * -(-size.n_q // self.tile[0]) * -(-size.n_k // self.tile[1])
+        if count > MOST_TILES:
+            raise NeedsElements(f"{count} tiles are too many to look at each of them")
+        named = {name: later(name, t) for name, t in zip(self.names[0], tensors, strict=True)}
+        data = Elements(named | dict(zip(self.names[1], numbers, strict=True)), lanes=True)
+        return all_tiles(self.mask, self.space, size, self.tile, data, depends.b, depends.h)
 
 
 def table_builders(plan: Plan, arguments: Arguments, call: Call, tile: Tile) -> list[TableBuilder]:

@@ -65,7 +65,7 @@ def lowered_wanted(plan: Plan, wanted: frozenset[str]) -> frozenset[str]:
 
 
 def lowered_call(
-    plan: Plan, call: Call, division: Division, wanted: frozenset[str] = frozenset()
+    plan: Plan, call: Call, division: Division | None = None, wanted: frozenset[str] = frozenset()
 ) -> PackedCall | MadeCall:
     """The call of a lowered plan, what makes its added inputs, and what becomes of their gradients. The tensors of the
     added ones are placeholders."""
@@ -81,20 +81,22 @@ def added_inputs(plan: Plan, call: Call, scalars: Sequence[float] = ()) -> dict[
     if target is plan:
         return {}
     q, k, v, *inputs = call.operands
-    made = lowered_call(plan, call, Division(1, 1, call.n_h)).made((q, k, v), inputs, scalars)
+    made = lowered_call(plan, call).made((q, k, v), inputs, scalars)
     names = [operand.name for operand in target.problem.operands[len(call.operands) :]]
     return dict(zip(names, made, strict=True))
 
 
-def lowered_launch(plan: Plan, call: Call, prepare: Callable[[Plan, Call], Launch], tile: tuple[int, int]) -> Launch:
+def lowered_launch(
+    plan: Plan, call: Call, prepare: Callable[[Plan, Call], Launch], tile: tuple[int, int] | None = None
+) -> Launch:
     """The launch that `prepare` makes for the lowered plan, taking the tensors of the plan as it was written.
 
-    `tile`: the rows of a query tile, and the tiles that a task takes at most.
+    `tile`: the rows of a query tile, and the tiles that a task takes at most, where tasks take several.
     """
     target = lowered(plan)
     if target is plan:
         return prepare(plan, call)
-    inner = lowered_call(plan, call, Division(*tile, call.n_h))
+    inner = lowered_call(plan, call, None if tile is None else Division(*tile, call.n_h))
     launch = prepare(target, inner.call)
 
     def run(q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], scalars: Sequence[float], *rest: Any) -> Any:
@@ -107,14 +109,14 @@ def lowered_backward(
     plan: Plan,
     call: Call,
     prepare: Callable[[Plan, Call], BackwardLaunch],
-    tile: tuple[int, int],
     wanted: frozenset[str],
+    tile: tuple[int, int] | None = None,
 ) -> BackwardLaunch:
     """The same for a backward."""
     target = lowered(plan)
     if target is plan:
         return prepare(plan, call)
-    inner = lowered_call(plan, call, Division(*tile, call.n_h), wanted)
+    inner = lowered_call(plan, call, None if tile is None else Division(*tile, call.n_h), wanted)
     launch = prepare(target, inner.call)
 
     def run(dout: Tensor, dlse: Tensor | None, q: Tensor, k: Tensor, v: Tensor, rows: Tensor,

@@ -54,14 +54,14 @@ def _keyset(plan: Plan, keyset: KeySetPlan, written: KeySetPlan, packed: bool) -
 class PackedCall:
     """Calls of one set of shapes over packed sequences."""
 
-    def __init__(self, plan: Plan, call: Call, division: Division) -> None:
+    def __init__(self, plan: Plan, call: Call, division: Division | None) -> None:
         assert isinstance(plan.spec.space, Segments)
         self._inputs = PackedInputs(plan.spec.space, [o.name for o in plan.problem.operands[3:]], call, division)
         self.call = replace(call, operands=(*call.operands, *self._inputs.placeholders()))
 
     def made(self, qkv: Sequence[Tensor], inputs: Sequence[Tensor], scalars: Sequence[float]) -> tuple[Tensor, ...]:
         """The added inputs: where each query token is."""
-        return self._inputs.made(inputs)
+        return tuple(self._inputs.made(inputs))
 
     def differentiated(
         self, qkv: Sequence[Tensor], inputs: Sequence[Tensor], scalars: Sequence[float]

@@ -105,4 +105,4 @@ class CpuBackend:
 
     def prepare_backward(self, built: Built, plan: Plan, call: Call, wanted: frozenset[str]) -> BackwardLaunch:
         make = partial(prepare_backward, built.function, built.config, wanted=lowered_wanted(plan, wanted))
-        return lowered_backward(plan, call, make, built.config.tile, wanted)
+        return lowered_backward(plan, call, make, wanted, built.config.tile)

@@ -107,7 +107,7 @@ class TritonBackend:
 
     def prepare(self, built: Built, plan: Plan, call: Call) -> Launch:
         make = partial(prepare, built.kernels[FORWARD], built.config)
-        return one_at_a_time(lowered_launch(plan, call, make, (built.config.block_m, 1)))
+        return one_at_a_time(lowered_launch(plan, call, make))
 
     def supports_backward(self, plan: Plan) -> str | None:
         return backward_refusal(plan)
@@ -132,4 +132,4 @@ class TritonBackend:
 
     def prepare_backward(self, built: Built, plan: Plan, call: Call, wanted: frozenset[str]) -> BackwardLaunch:
         make = partial(prepare_backward, built.kernels, built.config, wanted=lowered_wanted(plan, wanted))
-        return one_at_a_time(lowered_backward(plan, call, make, (built.config.queries.block_m, 1), wanted))
+        return one_at_a_time(lowered_backward(plan, call, make, wanted))

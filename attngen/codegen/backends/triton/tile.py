@@ -100,7 +100,7 @@ class Tile:
         assert space is not None
         table = self.scope.arguments.field(space.table)
         page = f"inside(keys // {space.page}, {table}_size1) * {table}_stride1"
-        at = f"tl.load({self.scope.entry(space.table)} + {page}).to(tl.int64) * {field}_stride0"
+        at = f"inside(tl.load({self.scope.entry(space.table)} + {page}).to(tl.int64), {field}_size0) * {field}_stride0"
         return f"{function}({base}, {at} + (keys % {space.page}) * {field}_stride2, 1, key_live, {size})"
 
     def scores(self, masked: bool) -> str:
