@@ -17,7 +17,7 @@ export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup compiler demo test pytest lint format bench bench-backward gpu wheel clean distclean
+.PHONY: help setup compiler demo test pytest lint format bench bench-backward bench-families gpu wheel clean distclean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench: setup compiler  ## the CPU table of the forward, next to PyTorch, on a qu
 
 bench-backward: setup compiler  ## the CPU table of forward + backward: variants, memory and overhead as well
 	$(BIN)/python -m benchmarks.cpu --backward
+
+bench-families: setup compiler  ## the CPU table of sparse mechanisms beside dense attention
+	$(BIN)/python -m benchmarks.cpu --families
 
 # Sets up nothing: the package need not be installed, and python3 is that of a machine with a GPU, torch and triton, and
 # perhaps no network (make gpu PYTHON=... names another). Each command ends within nine minutes; the next run goes on

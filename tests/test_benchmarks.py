@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import backward, forward, variants, work
-from benchmarks.measure import BUSY, interleave
+import attngen
+from benchmarks import backward, families, forward, variants, work
+from benchmarks.measure import BUSY, Row, Sample, interleave
 from benchmarks.tables import Results, Section, write
 
 
@@ -58,6 +59,17 @@ def test_variants_stand_beside_one_of_their_set() -> None:
         names = [variant.name for variant in made]
         assert len(set(names)) == len(names)
         assert all(variant.base in ("", *names) for variant in made)
+
+
+def test_families_are_judged_by_useful_work_and_by_time() -> None:
+    assert families.window(8, 3) == (1 + 2 + 3 * 6) / 64
+    family = families.Family("half", attngen.Spec, visible=0.5, share=0.75, ratio=1.5)
+    results = Results("machine", "avx2", 2, "2.13", "abc", "python -m benchmarks.cpu --families")
+    for seconds, ratio, share, met in ((1.0, 1.6, 0.8, "yes"), (1.1, 1.6 / 1.1, 0.8 / 1.1, "no")):
+        samples = {"family": Sample(seconds, seconds, seconds), "dense": Sample(1.6, 1.6, 1.6)}
+        line = families.report(family, "fp32", Row(samples, 1e9, 3, 3), results)
+        assert line[4:] == [f"{ratio:.2f} x", "50.0%", f"{share:.0%}", ">= 75%, >= 1.5 x", met]
+    assert [row["target_met"] for row in results.rows] == ["yes", "no"]
 
 
 def test_files(tmp_path: Path) -> None:
