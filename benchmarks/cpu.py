@@ -20,7 +20,6 @@ from benchmarks import forward as forward_table
 from benchmarks.peak import Peak
 from benchmarks.tables import Results, show, write
 
-
 TABLES: dict[str, Any] = {"cpu": forward_table, "cpu-backward": backward_table, "cpu-families": families_table}
 
 
