@@ -85,10 +85,13 @@ struct Index {
 // p[index0 * stride0 + index1 * stride1 + ...] for the live lanes; 0 elsewhere.
 template <class T, int N> static inline typename LanesOf<T>::type gather_at(const T* p, const Index (&at)[N], vb live) {
   typename LanesOf<T>::type x = {};
+  for (int n = 0; n < N; n++)
+    if (!at[n].varies) p += inside(at[n].uniform, at[n].size) * at[n].stride;
   for (int i = 0; i < W; i++) {
     if (!live[i]) continue;
     int64_t offset = 0;
-    for (int n = 0; n < N; n++) offset += inside(at[n].varies ? at[n].lanes[i] : at[n].uniform, at[n].size) * at[n].stride;
+    for (int n = 0; n < N; n++)
+      if (at[n].varies) offset += inside(at[n].lanes[i], at[n].size) * at[n].stride;
     x[i] = number(p[offset]);
   }
   return x;
