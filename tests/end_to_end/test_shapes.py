@@ -108,6 +108,12 @@ def test_empty(b: int, h: int, n_q: int, n_k: int) -> None:
     assert lse.isneginf().all()
 
 
+@pytest.mark.parametrize(("b", "h"), [(0, 4), (2, 0)])
+def test_no_rows_of_a_table(b: int, h: int) -> None:
+    kernel = kernel_of(attngen.Spec(mask=attngen.masks.document(torch.arange(70) // 7)))
+    assert kernel(*operands(b=b, h=h, hk=h // 2)).shape == (b, h, 70, 16)
+
+
 def test_no_keys_but_a_sink() -> None:
     sink = torch.tensor([0.5, -1.0, 2.0, 0.0])
     spec = attngen.Spec(normalizer=attngen.normalizers.softmax(sink=sink))

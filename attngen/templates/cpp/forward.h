@@ -285,6 +285,7 @@ template <class K, class Args>
 static int run_forward(const Args& args) {
   const Call& call = args.call;
   const long heads = call.batch * call.heads, tiles = (call.queries + K::QT - 1) / K::QT;
+  if (heads == 0 || tiles == 0) return 0;  // nor do the tables have a row then
   // Fewer tiles per group when there would be too few tasks to keep all threads busy until the end.
   long per_group = heads * tiles / (4 * (call.threads > 0 ? call.threads : 1));
   per_group = per_group < 1 ? 1 : per_group > K::G ? K::G : per_group;
