@@ -208,8 +208,9 @@ def test_a_head_dimension_whose_backward_no_block_holds(
 
 
 def test_a_spec_without_a_triton_kernel(make: Make) -> None:
-    with pytest.raises(UnsupportedError, match=r"^linear: no bundle can be built: the feature map on q has no"):
-        make(attngen.mechanisms.linear())
+    spec = attngen.mechanisms.linear(mask=~masks.causal(), decay=True)
+    with pytest.raises(UnsupportedError, match=r"^linear: no bundle can be built: a decay has a kernel only for"):
+        make(spec)
 
 
 def test_options_are_checked_before_anything_is_built(make: Make, tmp_path: Path) -> None:

@@ -114,7 +114,6 @@ class TestDryRun:
     def test_a_peer_that_throws_has_a_cell_that_says_so(self, dry: Path) -> None:
         text = (dry / "table.md").read_text()
         assert "not measured: failed: NotImplementedError: FlexAttention does not support backward on CPU" in text
-        assert "| not measured: refused: routers have no Triton kernel yet |" in text
         assert text.count("| not measured |") >= 1
 
     @pytest.mark.parametrize("command", COMMANDS)
