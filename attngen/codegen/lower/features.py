@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from attngen.codegen.lower.eager import featured
-from attngen.codegen.lower.produced import Extents, Numbers, Produced, Tensors, viewed
+from attngen.codegen.lower.produced import Extents, Numbers, Produced, Tensors, placeholder, viewed
 from attngen.codegen.problem import Problem
 from attngen.ir.nodes import View
 
@@ -33,6 +33,10 @@ class Featured:
         assert self.view.feature is not None
         x = tensors[self.view.tensor][..., self.start : self.stop]
         return (featured(x, self.view.feature, numbers).contiguous(),)
+
+    def placeholders(self, tensors: Tensors, extents: Extents) -> tuple[Tensor, ...]:
+        x = tensors[self.view.tensor]
+        return (placeholder((*x.shape[:3], self.stop - self.start), x.dtype),)
 
 
 def featured_view(name: str, tokens: str, view: View, extent: tuple[int, int], problem: Problem) -> Featured:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attngen.codegen.backend import Call
 from attngen.codegen.lower.prepare import Prepared
-from attngen.codegen.lower.produced import Extents
+from attngen.codegen.lower.produced import Extents, Producer
 from attngen.codegen.plan import Plan
 from attngen.codegen.recorded import recorded
 from attngen.ir.walk import views
@@ -38,7 +38,7 @@ class MadeCall:
         self._differentiable = {"q", "k", "v", *(view.tensor for view in views(plan.spec)), *wanted}
         self._extents = Extents(call.n_b, call.n_h, call.n_q, call.n_k)
         shapes = [_meta(t) for t in call.operands]
-        placeholders = self._make(shapes, [0.0] * len(self._scalars))
+        placeholders = self._each(shapes, lambda producer, named: producer.placeholders(named, self._extents))
         self.call = replace(call, operands=(*call.operands, *placeholders))
 
     def made(self, qkv: Sequence[Tensor], inputs: Sequence[Tensor], scalars: Sequence[float]) -> tuple[Tensor, ...]:
@@ -83,14 +83,20 @@ class MadeCall:
         return name in self._differentiable and tensor.is_floating_point()
 
     def _make(self, tensors: Sequence[Tensor], scalars: Sequence[float]) -> tuple[Tensor, ...]:
+        numbers = dict(zip(self._scalars, scalars, strict=True))
+        return self._each(tensors, lambda producer, named: producer.make(named, numbers, self._extents))
+
+    def _each(
+        self, tensors: Sequence[Tensor], make: Callable[[Producer, dict[str, Tensor]], Sequence[Tensor]]
+    ) -> tuple[Tensor, ...]:
+        """What each producer gives for the tensors of a call and what is there already, in the layout of the call."""
         named: dict[str, Tensor] = {
             name: t.transpose(1, 2) if name in self._given_turned else t
             for name, t in zip(self._names, tensors, strict=True)
         }
-        numbers = dict(zip(self._scalars, scalars, strict=True))
         found: list[Tensor] = []
         for producer in self._prepared.producers:
-            for one, tensor in zip(producer.made, producer.make(named, numbers, self._extents), strict=True):
+            for one, tensor in zip(producer.made, make(producer, named), strict=True):
                 name = one.input.name
                 named[name] = tensor
                 found.append(tensor.transpose(1, 2) if name in self._made_turned else tensor)

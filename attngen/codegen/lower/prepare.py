@@ -8,7 +8,7 @@ Project           -> values that are projected already
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from attngen.codegen.lower import eager, linear
@@ -20,8 +20,10 @@ from attngen.codegen.lower.routers import classes_of
 from attngen.codegen.lower.states import Names
 from attngen.codegen.plan import value_extent
 from attngen.codegen.problem import Operand, Problem
+from attngen.errors import InputError
+from attngen.ir import nodes
 from attngen.ir.expr import const
-from attngen.ir.nodes import Affine, Branch, Grid, KeySet, Project, Sequence, Spec, View
+from attngen.ir.nodes import Affine, Branch, Grid, KeySet, Project, Spec, View
 from attngen.ir.walk import views
 
 
@@ -35,7 +37,7 @@ def needed(spec: Spec) -> bool:
 
 def refusal(spec: Spec) -> str | None:
     """None, or the reason why something cannot be made before the loop."""
-    if not isinstance(spec.space, Sequence | Grid):
+    if not isinstance(spec.space, nodes.Sequence | Grid):
         what = "routers, feature maps, projections and decays"
         return f"{what} over {type(spec.space).__name__.lower()} have no kernel yet"
     for view in views(spec):
@@ -87,12 +89,23 @@ class _Preparation:
         weights = combine.weights if isinstance(combine, Project) else (None,) * len(spec.branches)
         branches = tuple(self.branch(b, w) for b, w in zip(spec.branches, weights, strict=True))
         if isinstance(combine, Project):
+            self.check_columns(branches, weights)
             combine = Affine((const(1.0),) * len(branches))
-        made = Prepared(spec, tuple(self.producers)).made
-        inputs = (*spec.inputs, *(one.input for one in made))
-        return Prepared(
-            replace(spec, branches=branches, inputs=inputs, routers=(), combine=combine), tuple(self.producers)
-        )
+        inputs = (*spec.inputs, *(one.input for one in self.made))
+        lowered = replace(spec, branches=branches, inputs=inputs, routers=(), combine=combine)
+        return Prepared(lowered, tuple(self.producers))
+
+    def check_columns(self, branches: Sequence[Branch], weights: Sequence[str | None]) -> None:
+        """Raises for projections whose results cannot be added."""
+        widths = [stop - start for start, stop in (self.extent(branch.v) for branch in branches)]
+        wanted = next((width for width, name in zip(widths, weights, strict=True) if name is None), widths[0])
+        for width, name in zip(widths, weights, strict=True):
+            if name is not None and width != wanted:
+                raise InputError(f"{name}: got {width} columns; it is added to a result that is {wanted} wide")
+
+    @property
+    def made(self) -> tuple[Produced, ...]:
+        return tuple(one for producer in self.producers for one in producer.made)
 
     def branch(self, branch: Branch, weight: str | None) -> Branch:
         kind = kind_of(branch, self.spec.routers)
@@ -149,7 +162,7 @@ class _Preparation:
         return self.known[key]
 
     def operand(self, name: str) -> Operand:
-        made = (one.operand for producer in self.producers for one in producer.made)
+        made = (one.operand for one in self.made)
         return next(o for o in (*self.problem.operands, *made) if o.name == name)
 
     def extent(self, view: View) -> tuple[int, int]:

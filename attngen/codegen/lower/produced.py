@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +12,7 @@ from attngen.ir.nodes import Input, View
 from attngen.ir.ops import Type
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Tensors = Mapping[str, "Tensor"]
@@ -49,6 +50,11 @@ class Producer(Protocol):
         """
         ...
 
+    def placeholders(self, tensors: Tensors, extents: Extents) -> tuple[Tensor, ...]:
+        """Tensors of their shapes, strides and dtypes without memory, from such tensors. Raises `InputError` for
+        shapes that do not fit."""
+        ...
+
 
 def viewed(name: str, tokens: str, dtype: str, width: int) -> Produced:
     """A made tensor that views read, of the dtype of the call; `tokens` labels its third axis."""
@@ -59,6 +65,13 @@ def indexed(name: str, axes: tuple[str, ...], dtype: str) -> Produced:
     """A made tensor whose elements expressions read."""
     kind: Type = "float" if dtype.startswith("float") else "int"
     return Produced(Input(name, axes, kind, grad=kind == "float"), Operand(name, dtype, len(axes), 0))
+
+
+def placeholder(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """A tensor without memory, contiguous. To compute on those would load torch's compiler, which takes seconds."""
+    import torch
+
+    return torch.empty(tuple(shape), dtype=dtype, device="meta")
 
 
 def heads_of(view: View, heads: int, n_h: int) -> tuple[int, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attngen.codegen.lower.produced import Extents, Numbers, Produced, Tensors, viewed
+from attngen.codegen.lower.produced import Extents, Numbers, Produced, Tensors, placeholder, viewed
+from attngen.errors import InputError
 from attngen.ir.expr import Const, Expr, Op, Sym, symbols
 from attngen.ir.normalizer import Chained, Normalizer, Ordered, Streaming, Threshold
 
@@ -33,6 +34,18 @@ class Projected:
     def make(self, tensors: Tensors, numbers: Numbers, extents: Extents) -> tuple[Tensor, ...]:
         v = tensors[self.tensor][..., self.start : self.stop]
         return ((v @ tensors[self.weight].to(v.dtype)).contiguous(),)
+
+    def placeholders(self, tensors: Tensors, extents: Extents) -> tuple[Tensor, ...]:
+        v = tensors[self.tensor]
+        check_rows(self.weight, tensors, self.stop - self.start)
+        return (placeholder((*v.shape[:3], self.width), v.dtype),)
+
+
+def check_rows(weight: str, tensors: Tensors, width: int) -> None:
+    """Raises where a projection does not fit values of this width."""
+    rows = tensors[weight].shape[0]
+    if rows != width:
+        raise InputError(f"{weight}: got {rows} rows; the values are {width} wide")
 
 
 def is_linear(normalizer: Normalizer) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attngen.codegen.lower.produced import Extents, Numbers, Produced, Tensors, indexed
+from attngen.codegen.lower.produced import Extents, Numbers, Produced, Tensors, indexed, placeholder
 from attngen.errors import InputError
 from attngen.ir.expr import Expr
 
@@ -29,11 +29,14 @@ class Everything:
 
     key_block: int | None = None
 
+    def count(self, tensors: Tensors, extents: Extents) -> int:
+        return 1
+
     def faded(self, phi: Tensor, tensors: Tensors, block: int) -> Tensor:
         return phi
 
     def summed(self, states: Tensor, tensors: Tensors, extents: Extents) -> Tensor:
-        return states
+        return states.sum(2, keepdim=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,9 @@ class Classed:
     classes: str
     condition: Expr
     key_block: int | None
+
+    def count(self, tensors: Tensors, extents: Extents) -> int:
+        return tensors[self.classes].shape[2]
 
     def faded(self, phi: Tensor, tensors: Tensors, block: int) -> Tensor:
         return phi
@@ -63,6 +69,9 @@ class Earlier:
     decay: str | None = None
     key_block: int | None = CHUNK
 
+    def count(self, tensors: Tensors, extents: Extents) -> int:
+        return -(-extents.n_q // CHUNK)
+
     def faded(self, phi: Tensor, tensors: Tensors, block: int) -> Tensor:
         if self.decay is None:
             return phi
@@ -78,19 +87,20 @@ class Earlier:
         else:
             ends = self._within(tensors, states.shape[2], CHUNK)[..., -1]
             total = decayed_sums(states.to(wide), ends)
-        total = torch.cat([torch.zeros_like(total[:, :, :1]), total], 2)
+        total = torch.cat([total.new_zeros(*total.shape[:2], 1, total.shape[3]), total], 2)
         # Queries beyond the last key see all of them.
-        chunks = -(-extents.n_q // CHUNK)
+        chunks = self.count(tensors, extents)
         beyond = total[:, :, -1:].expand(-1, -1, max(0, chunks - total.shape[2]), -1)
         return torch.cat([total[:, :, :chunks], beyond], 2)
 
     def _within(self, tensors: Tensors, chunks: int, block: int) -> Tensor:
         """The sums of log decays of each chunk (B, n_h, chunks, block); what fills up the last one adds nothing."""
-        from torch.nn.functional import pad
+        import torch
 
         assert self.decay is not None
         sums = tensors[self.decay]
-        padded: Tensor = pad(sums, (0, chunks * block - sums.shape[2]), mode="replicate")
+        missing = chunks * block - sums.shape[2]
+        padded = torch.cat([sums, sums[..., -1:].expand(-1, -1, missing)], 2) if missing else sums
         return padded.reshape(*padded.shape[:2], chunks, block)
 
 
@@ -98,8 +108,6 @@ def weighted(weights: Tensor, states: Tensor) -> Tensor:
     """weights @ states, in which a state that is not finite reaches nothing through a weight of 0."""
     import torch
 
-    if states.device.type == "meta":
-        return weights @ states
     if states.device.type == "cpu":
         if bool(states.sum().isfinite()):
             return weights @ states
@@ -148,14 +156,18 @@ class DecaySums:
         import torch
         from torch.nn.functional import pad
 
-        decay = tensors[self.decay]
-        if not decay.shape[2] == extents.n_q == extents.n_k:
-            raise InputError(
-                f"{self.decay}: got {decay.shape[2]} decays for {extents.n_q} queries and {extents.n_k} keys; "
-                "all are equal"
-            )
-        decay = decay.to(getattr(torch, self.dtype)).clamp(min=SHUT)
+        decay = tensors[self.decay].to(getattr(torch, self.dtype)).clamp(min=SHUT)
         decay = decay.expand(extents.n_b, extents.n_h, -1)
         n = decay.shape[2]
         chunks = pad(decay, (0, -n % CHUNK)).reshape(extents.n_b, extents.n_h, -(-n // CHUNK), CHUNK)
         return (chunks.cumsum(3).flatten(2)[..., :n].contiguous(),)
+
+    def placeholders(self, tensors: Tensors, extents: Extents) -> tuple[Tensor, ...]:
+        import torch
+
+        n = tensors[self.decay].shape[2]
+        if not n == extents.n_q == extents.n_k:
+            raise InputError(
+                f"{self.decay}: got {n} decays for {extents.n_q} queries and {extents.n_k} keys; all are equal"
+            )
+        return (placeholder((extents.n_b, extents.n_h, n), getattr(torch, self.dtype)),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from attngen.codegen.lower.produced import Extents, Numbers, Produced, Tensors, at_heads, heads_of, indexed
+from attngen.codegen.lower.produced import Extents, Numbers, Produced, Tensors, at_heads, heads_of, indexed, placeholder
 from attngen.codegen.problem import Problem
 from attngen.errors import InputError
 from attngen.ir.nodes import Given, PooledTopK, Router, View
@@ -30,19 +30,28 @@ class Classes:
     def make(self, tensors: Tensors, numbers: Numbers, extents: Extents) -> tuple[Tensor, ...]:
         match self.router.rule:
             case Given(table=name):
-                return (self._given(name, tensors[name], extents),)
+                return (tensors[name],)
             case PooledTopK() as rule:
                 return (self._pooled(rule, tensors["q"], tensors["k"], extents),)
             case _:
                 assert_never(self.router.rule)
 
-    def _given(self, name: str, table: Tensor, extents: Extents) -> Tensor:
+    def placeholders(self, tensors: Tensors, extents: Extents) -> tuple[Tensor, ...]:
+        import torch
+
         blocks = (-(-extents.n_q // self.router.query_block), -(-extents.n_k // self.router.key_block))
-        wanted = (extents.n_b, extents.n_h, *blocks)
-        fits = zip(table.shape, wanted, (True, True, False, False), strict=True)
-        if any(have != want and not (have == 1 and shared) for have, want, shared in fits):
-            raise InputError(f"{name}: got shape {tuple(table.shape)}; {wanted} is needed, or 1 for batches and heads")
-        return table
+        match self.router.rule:
+            case Given(table=name):
+                table, wanted = tensors[name], (extents.n_b, extents.n_h, *blocks)
+                fits = zip(table.shape, wanted, (True, True, False, False), strict=True)
+                if any(have != want and not (have == 1 and shared) for have, want, shared in fits):
+                    got = f"{name}: got shape {tuple(table.shape)}"
+                    raise InputError(f"{got}; {wanted} is needed, or 1 for batches and heads")
+                return (table,)
+            case PooledTopK():
+                return (placeholder((extents.n_b, extents.n_h, *blocks), torch.int8),)
+            case _:
+                assert_never(self.router.rule)
 
     def _pooled(self, rule: PooledTopK, q: Tensor, k: Tensor, extents: Extents) -> Tensor:
         """Two partial selections instead of a ranking of all: few blocks are in the top and in the bottom."""
@@ -54,6 +63,7 @@ class Classes:
             if rule.smooth_k:
                 keys = keys - k.mean(2, dtype=keys.dtype, keepdim=True)
             scores = queries @ at_heads(keys, heads_of(View("k"), k.shape[1], extents.n_h)).mT
+            scores = scores.expand(extents.n_b, -1, -1, -1)
             scores = torch.where(scores.isnan(), torch.inf, scores)
             blocks = scores.shape[-1]
             top = min(blocks, max(1, int(rule.top * blocks)))
@@ -83,7 +93,9 @@ def block_means(tokens: Tensor, block: int) -> Tensor:
 
     wide = torch.promote_types(tokens.dtype, torch.float32)
     whole = tokens.shape[2] // block
-    parts = [tokens[:, :, : whole * block].reshape(*tokens.shape[:2], whole, block, -1).mean(3, dtype=wide)]
+    parts = [
+        tokens[:, :, : whole * block].reshape(*tokens.shape[:2], whole, block, tokens.shape[3]).mean(3, dtype=wide)
+    ]
     if whole * block < tokens.shape[2]:
         parts.append(tokens[:, :, whole * block :].mean(2, dtype=wide, keepdim=True))
     return torch.cat(parts, 2)

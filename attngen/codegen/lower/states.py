@@ -20,8 +20,10 @@ from attngen.codegen.lower.produced import (
     at_heads,
     heads_of,
     indexed,
+    placeholder,
     viewed,
 )
+from attngen.codegen.lower.projections import check_rows
 from attngen.ir.nodes import View
 
 if TYPE_CHECKING:
@@ -38,6 +40,10 @@ class Reach(Protocol):
 
     def faded(self, phi: Tensor, tensors: Tensors, block: int) -> Tensor:
         """phi(k) (B, n_h, blocks, block, D), faded towards the end of its block."""
+        ...
+
+    def count(self, tensors: Tensors, extents: Extents) -> int:
+        """How many blocks of queries have a state."""
         ...
 
     def summed(self, states: Tensor, tensors: Tensors, extents: Extents) -> Tensor:
@@ -113,6 +119,18 @@ class States:
         found = (units[None, None], sums.to(v.dtype).contiguous())
         return found if masses is None else (*found, masses.to(wide).contiguous())
 
+    def placeholders(self, tensors: Tensors, extents: Extents) -> tuple[Tensor, ...]:
+        import torch
+
+        if self.weight is not None:
+            check_rows(self.weight, tensors, self.v_extent[1] - self.v_extent[0])
+        dtype = tensors[self.v.tensor].dtype
+        keys = self.reach.count(tensors, extents) * self.channels
+        outer = extents.n_b, extents.n_h, keys
+        found = placeholder((1, 1, keys, self.channels), dtype), placeholder((*outer, self.width), dtype)
+        wide = torch.promote_types(dtype, torch.float32)
+        return found if self.names.masses is None else (*found, placeholder(outer, wide))
+
 
 def blocks_of(tokens: Tensor, block: int | None) -> Tensor:
     """(B, H, blocks, block, channels), the last one filled up with zeros."""
@@ -120,7 +138,7 @@ def blocks_of(tokens: Tensor, block: int | None) -> Tensor:
 
     n = tokens.shape[2]
     block = max(1, n) if block is None else block
-    missing = -n % block if n else block
+    missing = -n % block
     if missing:
         tokens = pad(tokens, (0, 0, 0, missing))
     return tokens.reshape(*tokens.shape[:2], tokens.shape[2] // block, block, tokens.shape[3])
