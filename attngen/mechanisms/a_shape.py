@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attngen import masks
 from attngen.spec import Spec
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 def a_shape(
-    initial: int = 128, local: int = 3968, *, score: Any = None, normalizer: Any = "softmax", scale: Any = None
+    initial: int | Tensor = 128,
+    local: int | Tensor = 3968,
+    *,
+    score: Any = None,
+    normalizer: Any = "softmax",
+    scale: Any = None,
 ) -> Spec:
     """Causal attention to the first `initial` and the last `local` keys; see `masks.a_shape`."""
     return Spec(masks.a_shape(initial, local), score, normalizer, scale=scale, name="a_shape")
 
 
 def tri_shape(
-    initial: int = 30,
-    local: int = 1024,
+    initial: int | Tensor = 30,
+    local: int | Tensor = 1024,
     last: int = 100,
     *,
     score: Any = None,

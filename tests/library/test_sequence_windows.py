@@ -145,8 +145,10 @@ class TestVerticalSlash:
 def test_numbers_of_each_head():
     numbers = torch.tensor([1, 3, 8])
     several = dense(masks.strided(numbers) | masks.global_tokens(numbers), 9, 9, h=3)[0]
+    shapes = dense(masks.tri_shape(numbers, 10 - numbers, 2), 9, 9, h=3)[0]
     for h, n in enumerate(numbers.tolist()):
         assert torch.equal(several[h], dense(masks.strided(n) | masks.global_tokens(n), 9, 9)[0, 0])
+        assert torch.equal(shapes[h], dense(masks.tri_shape(n, 10 - n, 2), 9, 9)[0, 0])
 
 
 FLAGS = torch.zeros(2, 5, dtype=torch.bool)
