@@ -84,8 +84,10 @@ def without_signs(score: Expr, mask: Expr) -> Expr:
 
 
 def _operations(root: Expr) -> int:
-    """How many operators run for each pair."""
-    return sum(isinstance(node, Op) and _of_pairs(node) for node in postorder(root))
+    """How many operators run for each pair, with what makes integers floats beside floats."""
+    pairs = [node for node in postorder(root) if isinstance(node, Op) and _of_pairs(node)]
+    floats = [node for node in pairs if node.type == "float" and node.name != "to_float"]
+    return len(pairs) + sum(a.type == "int" and _of_pairs(a) for node in floats for a in node.args)
 
 
 def _of_pairs(node: Expr) -> bool:
@@ -98,7 +100,7 @@ def _parts(e: Expr) -> _Parts:
             return _of_integer(e)
         match e:
             case Op(name="to_float", args=(inner,)):
-                return _parts(inner).map("to_float")
+                return _floats(inner)
             case Op(name="add" | "sub" as name, args=(a, b)) if e.type == "float":
                 return _floats(a).plus(_floats(b), name)
             case Op(name="neg", args=(a,)):
@@ -114,6 +116,12 @@ def _parts(e: Expr) -> _Parts:
 
 def _floats(e: Expr) -> _Parts:
     """The parts of an operand that its operator takes as a float."""
+    match e:
+        case Op(name="abs", args=(x,)) if x.type == "int":
+            # A distance: numbers of rows and keys are made floats apart, and pairs are left with |a + b|.
+            a, b = _floats(x).of_query, _floats(x).of_key
+            if a is not None and b is not None:
+                return _Parts(rest=op("abs", op("add", a, b)))
     found = _parts(e)
     return found.map("to_float") if e.type == "int" else found
 
