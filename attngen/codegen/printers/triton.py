@@ -27,10 +27,12 @@ LoadPrinter = Callable[[Load, tuple[Value, ...]], Value]
 `Value` (`.to(value.dtype)`)."""
 
 
-def library() -> str:
-    """The imports and functions that stand in front of printed kernels."""
+def library(inline: bool = True) -> str:
+    """The imports and functions that stand in front of printed kernels; `inline`: with instructions of NVIDIA's."""
     parts = [read(f"triton/{name}.py.jinja").strip() for name in LIBRARY]
-    return "\n\n\n".join(["import triton\nimport triton.language as tl", *parts]) + "\n"
+    constants = {"INTERPRETED": "triton.knobs.runtime.interpret", "INLINE": str(inline)}
+    lines = "\n".join(f"{name} = tl.constexpr({value})" for name, value in constants.items())
+    return "\n\n\n".join(["import triton\nimport triton.language as tl", *parts, lines]) + "\n"
 
 
 @dataclass
