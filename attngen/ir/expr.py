@@ -34,8 +34,9 @@ SYMBOLS: dict[str, Type] = {
     "n_visible": "int",
     # What loop bounds see: the first and the last query of a tile (inclusive), flat and per coordinate.
     **{f"{name}{axis}": "int" for name in ("q_first", "q_last") for axis in ("", "[0]", "[1]", "[2]")},
-    # What kernels see inside of a tile: its first key, and how far behind it a key is.
+    # What kernels see inside of a tile: its first key, before which key it ends, and how far behind the first a key is.
     "start": "int",
+    "stop": "int",
     "lane": "int",
     # What normalizers see: score, anchor, then row statistics; x is an element of a feature map.
     "s": "float",

@@ -13,6 +13,7 @@ from attngen.codegen.backends.triton.emit_branch import BranchEmitter
 from attngen.codegen.backends.triton.scope import Scope
 from attngen.codegen.backends.triton.text import block
 from attngen.codegen.calls.arguments import arguments_of
+from attngen.codegen.derive.factors import with_gathered_factors
 from attngen.codegen.derive.hoist import with_hoisted_scores
 from attngen.codegen.plan import Plan
 from attngen.codegen.printers.triton import library
@@ -27,7 +28,6 @@ class ModuleHoles:
     title: str
     library: str
     precision: str
-    inline_lookups: bool
     tiles: str
     kernels: str
 
@@ -50,7 +50,7 @@ class KernelHoles:
 
 def emit(plan: Plan, config: TritonConfig) -> SourceFile:
     """The module of the forward."""
-    plan = with_hoisted_scores(plan)
+    plan = with_hoisted_scores(with_gathered_factors(plan))
     scope = Scope(plan, arguments_of(plan), config=config)
     names = prefixes()
     branches = [BranchEmitter(scope, i, offset, names).text() for i, offset in enumerate(offsets(plan))]
@@ -85,10 +85,9 @@ def print_module(title: str, config: TritonConfig, kernels: Sequence[str]) -> st
         "triton/module.py.jinja",
         ModuleHoles(
             title=f"attngen: {title}",
-            library=library().strip(),
+            library=library(inline=config.lookups == "inline").strip(),
             precision=config.precision,
-            inline_lookups=config.lookups == "inline",
-            tiles="\n\n\n".join(read(f"triton/{name}.py.jinja").strip() for name in ("tiles", "roots")),
+            tiles="\n\n\n".join(read(f"triton/{name}.py.jinja").strip() for name in ("tiles", "weights", "roots")),
             kernels="\n\n\n".join(kernels),
         ),
     )

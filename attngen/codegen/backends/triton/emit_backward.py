@@ -16,6 +16,7 @@ from attngen.codegen.backends.triton.emit_rows import RowsEmitter
 from attngen.codegen.backends.triton.flows import flows_of
 from attngen.codegen.backends.triton.scope import Scope
 from attngen.codegen.calls.arguments import arguments_of
+from attngen.codegen.derive.factors import with_gathered_factors
 from attngen.codegen.derive.hoist import with_hoisted_scores
 from attngen.codegen.plan import Plan
 from attngen.errors import InputError
@@ -31,8 +32,9 @@ def emit_backward(plan: Plan, config: GradientConfig, wanted: frozenset[str]) ->
             "tile by tile, so both kernels of its backward need tiles of the same number of keys"
         )
     arguments, names = arguments_of(plan), prefixes()
-    by_queries = Scope(with_hoisted_scores(plan), arguments, config=config.queries)
-    by_keys = Scope(plan, arguments, by_keys=True, config=config.keys)
+    gathered = with_gathered_factors(plan)
+    by_queries = Scope(with_hoisted_scores(gathered), arguments, config=config.queries)
+    by_keys = Scope(gathered, arguments, by_keys=True, config=config.keys)
     given, flows = backward_parameters(plan, wanted), flows_of(plan, wanted)
     rows, queries, keys = [], [], []
     for i, offset in enumerate(offsets(plan)):

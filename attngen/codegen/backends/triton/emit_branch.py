@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from attngen.codegen.backends.triton.config import room
 from attngen.codegen.backends.triton.emit_pass import Pass, results
-from attngen.codegen.backends.triton.emit_step import LN2, LOG2E, LastPass, added
+from attngen.codegen.backends.triton.emit_step import LOG2E, LastPass, added, digits
 from attngen.codegen.backends.triton.saved import saving
 from attngen.codegen.backends.triton.scope import Scope
 from attngen.codegen.backends.triton.text import before, block, within
 from attngen.codegen.backends.triton.tile import Tile
 from attngen.codegen.backends.triton.visits import Order, Visit
 from attngen.codegen.derive.backward import with_coefficient
+from attngen.codegen.derive.overflow import products_fit, scores_blow_up
 from attngen.codegen.plan import BranchPlan
 from attngen.codegen.printers.triton_values import Axes, Layout, Value
 from attngen.ir.expr import Expr
@@ -41,7 +42,7 @@ class BranchHoles:
     has_mass: bool
     counts: bool
     scans: bool
-    sink: str
+    start: str
     loops: str
     totals: str
     finish: str
@@ -77,7 +78,7 @@ class BranchEmitter:
             has_mass=branch.last.psi is not None,
             counts=branch.needs_count,
             scans=branch.scan is not None,
-            sink=self._sink(),
+            start=self._start(),
             loops=self._visits(lambda j, masked: steps[j].text(masked)),
             totals=self._totals(),
             finish=self._finish(),
@@ -129,18 +130,25 @@ class BranchEmitter:
         # A scale of 0 must not turn an absent key's -inf into NaN.
         return "\n".join([*lines, f"slope = tl.maximum({alpha} * {LOG2E!r}, 1e-30)"])
 
-    def _sink(self) -> str:
+    def _start(self) -> str:
+        """What rows begin with: their sink, if they have one."""
         sink, last = self.branch.sink, self.branch.last
-        if sink is None:
+        if sink is None and not self.branch.exponential:
             return ""
-        lines, score = self._row(sink.score)
-        lines.append(f"sink = {score}")
+        lines: list[str] = []
         present = 'sink > float("-inf")'
+        if sink is not None:
+            lines, score = self._row(sink.score)
+            lines.append(f"sink = {score}")
         if self.branch.exponential:
-            weight = 2.0 ** (-last.offset * LOG2E)
-            return "\n".join(
-                [*lines, f"anchor = sink * {LOG2E!r} / slope", f"mass = tl.where({present}, {weight!r}, 0.0)"]
-            )
+            lines.append("anchor = lowest_anchor(slope)")
+            if sink is not None:
+                lines.append(f"anchor = tl.maximum(sink * {LOG2E!r} / slope, anchor)")
+            lines.append(f"residue = residue_of(anchor, slope, {digits(last.offset)})")
+            if sink is not None:
+                lines.append(f"mass = tl.where({present}, tl.exp2(residue), 0.0)")
+            return "\n".join(lines)
+        assert sink is not None
         if sink.anchor is not None:
             more, anchor = self._row(sink.anchor)
             lines += [*more, f'anchor = tl.where({present}, {anchor}, float("-inf"))']
@@ -152,9 +160,17 @@ class BranchEmitter:
         last = self.branch.last
         if last.anchor is None:
             return ""
-        if self.branch.exponential:
-            return f"m = or_zero(anchor) * (slope * {LN2!r}){added(last.offset)}"
-        return f"m = or_zero(anchor){added(last.offset)}"
+        if not self.branch.exponential:
+            return f"m = or_zero(anchor){added(last.offset)}"
+        lines = []
+        if not products_fit(self.scope.plan.problem.dtype) and not scores_blow_up(self.branch):
+            # Of infinite scores no weights can be told: the row gives what one without keys does.
+            lines += [
+                "infinite = is_infinite(anchor, slope)",
+                "anchor, mass = tl.where(infinite, 0.0, anchor), tl.where(infinite, 0.0, mass)",
+                "acc = tl.where(infinite[:, None], 0.0, acc)",
+            ]
+        return "\n".join([*lines, f"m = level_of(anchor, slope, {digits(last.offset)})"])
 
     def _finish(self) -> str:
         branch, plan = self.branch, self.scope.plan

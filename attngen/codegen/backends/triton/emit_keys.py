@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from attngen.codegen.backends.triton.config import room
-from attngen.codegen.backends.triton.emit_pairs import Pairs
+from attngen.codegen.backends.triton.emit_pairs import Pairs, late_factor, times
 from attngen.codegen.backends.triton.emit_queries import DotHoles
 from attngen.codegen.backends.triton.emit_rows import load_written
 from attngen.codegen.backends.triton.emit_scan import Scan
@@ -50,6 +50,7 @@ class KeysEmitter:
         self.branch = scope.plan.branches[index]
         self.rows = RowState(scope, index, next(names))
         self.pairs = Pairs(scope, index, keyset, offset, self.rows, names, wanted)
+        self.dots = [late_factor(scope, (expr,)) for expr in self.pairs.found.dots]
         self.scan = Scan(self.pairs, keyset) if self.branch.scan else None
         self.flows = [
             flow for flow in flows if (flow.branch, flow.keyset) == (index, keyset) and flow.kind in ("key", "pair")
@@ -78,8 +79,7 @@ class KeysEmitter:
             title=f"branch {self.index}, key set {self.at}: {self.branch.normalizer.name}",
             setup="\n".join(setup),
             dots=tuple(
-                DotHoles(i, room(dot.width), self._store(f"dk_{self.index}_{self.at}_{i}", f"dk_{i}", dot.width))
-                for i, dot in enumerate(pairs.keyset.dots)
+                DotHoles(i, room(dot.width), self._store_dot(i, dot.width)) for i, dot in enumerate(pairs.keyset.dots)
             ),
             room=room(width),
             head=block("\n".join(head)),
@@ -93,7 +93,7 @@ class KeysEmitter:
         pairs, plan = self.pairs, self.scope.plan
         spread = self.scope.layout.spread
         weight = pairs.kept(printer, pairs.found.weight)
-        dots = [pairs.kept(printer, expr) for expr in pairs.found.dots]
+        dots = [pairs.kept(printer, expr) for _, (expr,) in self.dots]
         flows = [(flow, pairs.kept(printer, flow.cotangent)) for flow in self.flows]
         places = {flow.name: self.scope.place(flow.load, printer)[0] for flow in self.flows if flow.kind == "pair"}
         summed = sums_values(plan, self.index)
@@ -127,6 +127,10 @@ class KeysEmitter:
 
         scan = self.scan.here if self.scan else None
         return lambda masked: pairs.text(masked, printer, outputs, extra, scan)
+
+    def _store_dot(self, i: int, width: int) -> str:
+        lines, value = times(self.scope, f"dk_{i}", self.dots[i][0], next(self.names))
+        return "\n".join([*lines, self._store(f"dk_{self.index}_{self.at}_{i}", value, width)])
 
     def _store(self, name: str, value: str, width: int) -> str:
         base = f"{name}_data + b * {name}_stride0 + owner * {name}_stride1"

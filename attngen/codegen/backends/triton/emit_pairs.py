@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from attngen.codegen.backends.triton.emit_rows import load_cotangent_tiles, load_written
-from attngen.codegen.backends.triton.emit_step import LOG2E
-from attngen.codegen.backends.triton.parts import factored
+from attngen.codegen.backends.triton.parts import factored, sums_values
 from attngen.codegen.backends.triton.row_state import RowState
 from attngen.codegen.backends.triton.scope import Scope
 from attngen.codegen.backends.triton.text import before, within
 from attngen.codegen.backends.triton.tile import Tile
 from attngen.codegen.derive.backward import pair_gradient, score_of
+from attngen.codegen.derive.factors import common_factor
+from attngen.codegen.derive.gradient import ONE
+from attngen.codegen.derive.overflow import products_fit, scores_blow_up
 from attngen.codegen.plan import EXP
 from attngen.codegen.printers.triton import Printer
 from attngen.codegen.printers.triton_values import Axes, Value
@@ -35,12 +37,27 @@ class PairHoles:
     product: str
     factor: str
     exponential: bool
-    anchor: str
-    slope: str
-    adjust: str
+    rise: str
+    shift: str
+    guarded: bool
     sure: bool
     scan: str
     outputs: str
+
+
+def late_factor(scope: Scope, exprs: Sequence[Expr]) -> tuple[Expr, tuple[Expr, ...]]:
+    """What sums over pairs are multiplied by at their end, and what then is summed: for each key set, the cotangents of
+    one dot. Half precision has no room for cotangents without their scale."""
+    return (ONE, tuple(exprs)) if scope.plan.problem.dtype == "fp16" else common_factor(exprs)
+
+
+def times(scope: Scope, name: str, factor: Expr, prefix: str) -> tuple[list[str], str]:
+    """Statements, and a variable times such a factor."""
+    if factor == ONE:
+        return [], name
+    printer = scope.printer({}, prefix)
+    value = printer.emit(factor).cast("float")
+    return before(printer), f"{name} * {value.typed(Axes.NONE)}"
 
 
 class Pairs:
@@ -56,7 +73,13 @@ class Pairs:
         self.found = pair_gradient(self.branch, self.keyset, wanted)
         self.factored = factored(scope.plan, index)
         self.names = names
-        self.tile = Tile(scope, self.keyset, self.branch.width, next(names))
+        core = self.keyset.core
+        self.trivial = isinstance(core, Sym) and core.name == "dot[0]"
+        # Weights of exponentials are 0 where a key is absent, and so is what they are a factor of, unless a score
+        # program has a slope that is no number.
+        self.vanishes = self.branch.exponential and self.trivial
+        loose = self.vanishes and scope.by_keys and not scope.dims and not sums_values(scope.plan, index)
+        self.tile = Tile(scope, self.keyset, self.branch.width, next(names), loose)
         self.queries: list[str] = []
         self.query_loads = [
             scope.queries(dot, self.branch.keysets[0], self.queries, next(names)) for dot in self.branch.keysets[0].dots
@@ -65,8 +88,6 @@ class Pairs:
             self.cotangents = load_cotangent_tiles(scope, index, offset, self.queries, next(names))
         else:
             self.cotangents = load_written(scope, index, "dacc")
-        core = self.keyset.core
-        self.trivial = isinstance(core, Sym) and core.name == "dot[0]"
 
     def printer(self) -> Printer:
         """A printer that knows the pair, and the weight of an exponential."""
@@ -93,7 +114,8 @@ class Pairs:
     ) -> str:
         """The statements of one tile. `extra` is read with the rows; `outputs` may read what the printer printed, which
         may read what `scan` left."""
-        by_keys, last = self.scope.by_keys, self.branch.last
+        by_keys, branch = self.scope.by_keys, self.branch
+        clamped = bool(branch.passes) or (branch.exponential and scores_blow_up(branch))
         products = []
         for i in range(len(self.keyset.dots)):
             if by_keys:
@@ -106,14 +128,14 @@ class Pairs:
             positions="\n".join(self.tile.positions(masked)),
             rows="\n".join([*self.loads(), *extra]) if by_keys else "",
             scores=self.tile.scores_of("\n".join(products), masked),
-            clamped=bool(self.branch.passes),
+            clamped=clamped,
             cotangent="" if by_keys else f"v = {self.tile.load_values()}",
             product="product(v, tl.trans(dacc))" if by_keys else "product(dacc, tl.trans(v))",
             factor=f" * {spread('factor', Axes.ROW, Axes.PAIR)}" if self.factored else "",
             exponential=self.branch.exponential,
-            anchor=spread("or_zero(anchor)", Axes.ROW, Axes.PAIR),
-            slope=spread("slope", Axes.ROW, Axes.PAIR),
-            adjust=f" - {last.offset * LOG2E!r}" if last.offset else "",
+            rise=spread("rise", Axes.ROW, Axes.PAIR),
+            shift=spread("shift", Axes.ROW, Axes.PAIR),
+            guarded=not (clamped or products_fit(self.scope.plan.problem.dtype)),
             sure=sure,
             scan="\n".join(scan(sure) if scan else []),
             outputs="\n".join([*within(printer), *outputs(sure)]),
@@ -123,7 +145,7 @@ class Pairs:
     def kept(self, printer: Printer, expr: Expr) -> Callable[[bool], str]:
         """A tile of what pairs hand out: nothing where a key is absent."""
         value = printer.full(printer.emit(expr).cast("float"), Axes.PAIR)
-        return lambda sure: value if sure else f"tl.where(present, {value}, 0.0)"
+        return lambda sure: value if sure or self.vanishes else f"tl.where(present, {value}, 0.0)"
 
     def setup(self, printers: list[Printer]) -> list[str]:
         """Statements in front of the loop, where heads are known."""

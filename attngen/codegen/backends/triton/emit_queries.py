@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from attngen.codegen.backends.triton.config import room
-from attngen.codegen.backends.triton.emit_pairs import Pairs
+from attngen.codegen.backends.triton.emit_pairs import Pairs, late_factor, times
 from attngen.codegen.backends.triton.emit_rows import row_flow
 from attngen.codegen.backends.triton.emit_scan import Scan
 from attngen.codegen.backends.triton.flows import Flow
@@ -53,6 +53,7 @@ class QueriesEmitter:
         self.rows = RowState(scope, index, next(names))
         self.pairs = [Pairs(scope, index, j, offset, self.rows, names, wanted) for j in range(len(self.branch.keysets))]
         self.flows = [flow for flow in flows if flow.branch == index and flow.keyset is not None]
+        self.dots = [late_factor(scope, exprs) for exprs in zip(*(p.found.dots for p in self.pairs), strict=True)]
         self.scans = [Scan(pairs, j) for j, pairs in enumerate(self.pairs)] if self.branch.scan else []
 
     def text(self) -> str:
@@ -107,7 +108,7 @@ class QueriesEmitter:
 
     def _step(self, j: int, printer: Printer) -> Callable[[bool], str]:
         pairs = self.pairs[j]
-        dots = [pairs.kept(printer, expr) for expr in pairs.found.dots]
+        dots = [pairs.kept(printer, exprs[j]) for _, exprs in self.dots]
         flows = [
             (flow, pairs.kept(printer, flow.cotangent))
             for flow in self.flows
@@ -155,7 +156,9 @@ class QueriesEmitter:
     def _store(self, i: int, width: int) -> str:
         name = f"dq_{self.index}_{i}"
         base = f"{name}_data + b * {name}_stride0 + h * {name}_stride1"
-        return f"store_rows({base}, q, {name}_stride2, q_live, {name}_stride3, dq_{i}, {width}, {room(width)})"
+        lines, value = times(self.scope, f"dq_{i}", self.dots[i][0], next(self.names))
+        stored = f"store_rows({base}, q, {name}_stride2, q_live, {name}_stride3, {value}, {width}, {room(width)})"
+        return "\n".join([*lines, stored])
 
     def _flush(self, flow: Flow) -> list[str]:
         if flow.kind == "key":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from attngen.codegen.backends.triton.text import before, within
 from attngen.codegen.backends.triton.tile import Tile
+from attngen.codegen.derive.overflow import scores_blow_up
 from attngen.codegen.plan import BranchPlan
 from attngen.codegen.printers.triton import Printer
 from attngen.codegen.printers.triton_values import Axes, Value
@@ -14,7 +15,7 @@ from attngen.ir.signs import Spans
 from attngen.ir.span import Span
 from attngen.templates import render
 
-LOG2E, LN2 = 1.4426950408889634, 0.6931471805599453
+LOG2E = 1.4426950408889634
 S, M = sym("s"), sym("m")
 NOT_ABOVE: Spans = {op("sub", S, M): Span(high=0.0)}
 """The anchor of a maximum of scores."""
@@ -27,7 +28,8 @@ class StepHoles:
     scores: str
     clamped: bool
     exponential: bool
-    adjust: str
+    offset: str
+    added: str
     anchored: bool
     anchor_lines: str
     anchor: str
@@ -84,9 +86,10 @@ class LastPass:
             "triton/step.py.jinja",
             StepHoles(
                 scores=tile.scores(masked),
-                clamped=bool(branch.passes),
+                clamped=bool(branch.passes) or (branch.exponential and scores_blow_up(branch)),
                 exponential=branch.exponential,
-                adjust=f" - {last.offset * LOG2E!r}" if branch.exponential and last.offset else added(last.offset),
+                offset=digits(last.offset),
+                added=added(last.offset),
                 anchored=last.anchor is not None,
                 anchor_lines="\n".join(within(self.anchors)),
                 anchor=self.anchor,
@@ -112,6 +115,11 @@ class LastPass:
 
 def added(offset: float) -> str:
     return f" + {offset!r}" if offset else ""
+
+
+def digits(offset: float) -> str:
+    """The offset of an exponential in binary digits."""
+    return repr(offset * LOG2E)
 
 
 def pair(printer: Printer, expr: Expr | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attngen.codegen.backends.triton.emit_pass import results
-from attngen.codegen.backends.triton.emit_step import LN2, LOG2E, added
+from attngen.codegen.backends.triton.emit_step import LOG2E, added, digits
 from attngen.codegen.backends.triton.parts import state_columns
 from attngen.codegen.backends.triton.saved import ROW, ROWS, loading
 from attngen.codegen.backends.triton.scope import Scope
@@ -47,7 +47,8 @@ class RowState:
         if self.branch.exponential:
             # A scale of 0 must not turn an absent key's -inf into NaN.
             lines.append(f"slope = tl.maximum({self._alpha} * {LOG2E!r}, 1e-30)")
-            lines.append(f"m = or_zero(anchor) * (slope * {LN2!r}){added(last.offset)}")
+            lines.append(f"rise, shift, _ = line_of(anchor, slope, {digits(last.offset)})")
+            lines.append(f"m = level_of(anchor, slope, {digits(last.offset)})")
         elif last.anchor is not None:
             lines.append(f"m = or_zero(anchor){added(last.offset)}")
         return lines

@@ -96,7 +96,8 @@ class Scope:
         names = {"kv": "keys"} | {f"kv[{i}]": f"kv_{i}" for i in range(len(self.dims))}
         keys = {symbol: Value(name, "int", Axes.KEY) for symbol, name in names.items()}
         # Of the tile that a loop over keys is at (derive/hoist.py).
-        keys |= {"start": Value("start", "int", moves=Axes.KEY), "lane": Value("lane", "int", Axes.KEY)}
+        keys |= {name: Value(name, "int", moves=Axes.KEY) for name in ("start", "stop")}
+        keys |= {"lane": Value("lane", "int", Axes.KEY)}
         dots = {f"dot[{i}]": Value(f"dot_{i}", "float", Axes.PAIR) for i in range(len(keyset.dots))}
         return self.rows(keyset) | keys | dots
 

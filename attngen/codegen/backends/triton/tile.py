@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from attngen.codegen.backends.triton.config import room
 from attngen.codegen.backends.triton.scope import Scope
 from attngen.codegen.backends.triton.text import before, within
+from attngen.codegen.derive.bounded import bounded
 from attngen.codegen.plan import KeySetPlan
 from attngen.codegen.printers.triton_values import Axes
 from attngen.ir.nodes import View
@@ -26,10 +27,11 @@ class ScoreHoles:
 
 
 class Tile:
-    """One key set, with values of `width` channels. `prefix` keeps its names apart."""
+    """One key set, with values of `width` channels. `prefix` keeps its names apart. `loose`: queries that are not
+    there may have scores, since they have no cotangents."""
 
-    def __init__(self, scope: Scope, keyset: KeySetPlan, width: int, prefix: str) -> None:
-        self.scope, self.keyset, self.width, self.prefix = scope, keyset, width, prefix
+    def __init__(self, scope: Scope, keyset: KeySetPlan, width: int, prefix: str, loose: bool = False) -> None:
+        self.scope, self.keyset, self.width, self.prefix, self.loose = scope, keyset, width, prefix, loose
         self.heads: list[str] = [self.length]
         self.described: set[str] = set()
         self.pointers = {
@@ -73,10 +75,11 @@ class Tile:
         name, axis = ("q_live", Axes.ROW) if self.scope.by_keys else ("key_live", Axes.KEY)
         there = self.scope.layout.spread(name, axis, Axes.PAIR)
         if not self.keyset.masked:
-            return there
-        value = self.mask.emit(self.keyset.mask)
+            return "" if self.loose else there
+        ends = None if self.scope.by_keys else bounded(self.keyset.mask)
+        value = self.mask.spread(self.mask.emit(ends or self.keyset.mask), Axes.PAIR)
         # What lies beyond the end reads anything, so the mask alone does not tell.
-        return f"{there} & {self.mask.spread(value, Axes.PAIR)}"
+        return value if ends or self.loose else f"{there} & {value}"
 
     def positions(self, masked: bool) -> list[str]:
         """Statements for the keys of the tile, or for its queries where those are what the loop goes along."""
@@ -110,7 +113,7 @@ class Tile:
     def scores_of(self, products: str, masked: bool) -> str:
         """The same from statements that leave products in dot_0, dot_1, ..."""
         holes = ScoreHoles(
-            masked=masked,
+            masked=masked and bool(self.live),
             products=products,
             program="\n".join(within(self.score)),
             core=self.core,

@@ -75,20 +75,22 @@ def test_it_is_python_and_the_same_every_time(name: str) -> None:
     assert text == generated(name)
 
 
-def test_scale_and_logarithm_are_one_factor() -> None:
-    """Of a plain softmax nothing is left in the loop but the product, its maximum, a difference and one factor."""
+def test_a_weight_is_one_multiply_add() -> None:
+    """Of a plain softmax nothing is left in the loop but the product, its maximum and the weights."""
     plain = emit(lowered(plan_of(attngen.Spec())), CONFIG).text
     full = plain[plain.rindex("key_live = None") :]
     assert "s = dot_0\n" in full
-    assert "p = (s - or_zero(top)[:, None]) * slope[:, None]\n" in full
+    assert "p = tl.exp2(fma(s, rise[:, None], shift[:, None]))\n" in full
     assert "slope = tl.maximum(" in plain
 
 
 def test_full_tiles_have_no_mask() -> None:
     text = generated("window_alibi")
     masked, full = text[text.index("key_live = keys < stop") :].split("key_live = None")
-    assert "s = tl.where(key_live[None, :] & " in masked
-    assert "tl.where(key_live" not in full
+    # Where the keys end is part of where the row does.
+    assert " s = tl.where(key_live" not in masked
+    assert " s = tl.where(" in masked
+    assert " s = tl.where(" not in full
 
 
 def test_channels_are_padded_inside() -> None:
