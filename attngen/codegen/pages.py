@@ -69,6 +69,6 @@ def page_flags(space: Paged, arrays: Mapping[str, Any], pools: Mapping[str, int]
     used = np.arange(table.shape[1]) * space.page < lengths.reshape(-1, 1)
     for pages in dict.fromkeys(pools.values()):
         names = " and ".join(name for name, count in pools.items() if count == pages)
-        text = f"{space.table}: a page is in use, but {names} has the pages 0 .. {pages - 1}"
+        text = f"{space.table}: a page is in use that is not among the pages 0 .. {pages - 1} of {names}"
         found.append((used & ((table < 0) | (table >= pages)), text))
     return found

@@ -22,9 +22,9 @@ def whole(dtype: np.dtype[Any]) -> Span:
 
 def span_of(name: str, spans: Sequence[Span | None], dtype: np.dtype[Any]) -> Span:
     """Bounds of the result; all of the type where it may wrap around, or where nothing is known."""
-    if None in spans or dtype.kind == "b":
+    if None in spans:
         return whole(dtype)
-    found = _bounds(name, [s for s in spans if s is not None])
+    found = (_bounds_of_bool if dtype.kind == "b" else _bounds)(name, [s for s in spans if s is not None])
     least, most = whole(dtype)
     return found if found is not None and least <= found[0] and found[1] <= most else (least, most)
 
@@ -55,6 +55,16 @@ def _bounds(name: str, spans: Sequence[Span]) -> Span | None:
             return 0, b[1] - 1
         case "gcd", [a, b]:
             return 0, max(map(abs, (*a, *b)))
+        case _:
+            return None
+
+
+def _bounds_of_bool(name: str, spans: Sequence[Span]) -> Span | None:
+    match name, spans:
+        case "bitwise_and", [a, b]:
+            return min(a[0], b[0]), min(a[1], b[1])
+        case "bitwise_or", [a, b]:
+            return max(a[0], b[0]), max(a[1], b[1])
         case _:
             return None
 

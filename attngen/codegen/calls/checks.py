@@ -159,7 +159,9 @@ class _Checks:
                     found.append((stray & boxes.live, f"{text}, dimension {dimension}, may leave the tensor"))
             for expr, where in inside:
                 for node, bounds, most in lane_bounds(expr, where, symbols, data, values.keys(), self.varying):
-                    wide = ((bounds.lo < -most) & (bounds.lo > -np.inf)) | ((bounds.hi > most) & (bounds.hi < np.inf))
+                    wide = ((bounds.lo < -most) & np.isfinite(bounds.lo)) | (
+                        (bounds.hi > most) & np.isfinite(bounds.hi)
+                    )
                     text = f"{expr_text(node)} may not fit into the 32-bit integers of kernels"
                     found.append((wide & boxes.live, text))
         return [(flag, text) for flag, text in found if isinstance(flag, Deferred) or np.any(flag)]

@@ -194,7 +194,7 @@ class Between:
         ends, positions, places = args[: 2 * count], args[2 * count : 3 * count], args[3 * count :]
         tensor = tensor.movedim(self.axes, tuple(range(-count, 0)))
         if places:
-            tensor = tensor[places]
+            tensor = _look_up(tensor, places)
         if tensor.dtype is torch.bool:
             tensor = tensor.to(torch.uint8)
         info = torch.finfo(tensor.dtype) if tensor.is_floating_point() else torch.iinfo(tensor.dtype)
@@ -212,4 +212,12 @@ class Pick:
     """tensor[places]"""
 
     def __call__(self, tensor: Tensor, *places: Tensor) -> Tensor:
-        return tensor[places]
+        return _look_up(tensor, places)
+
+
+def _look_up(tensor: Tensor, places: tuple[Tensor, ...]) -> Tensor:
+    """tensor[places]; an index without dimensions counts as a tensor, of which Python would ask the number."""
+    import torch
+
+    found: Tensor = torch.ops.aten.index.Tensor(tensor, list(places))
+    return found
