@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from attngen.codegen.lower.eager import featured
 from attngen.codegen.lower.produced import Extents, Numbers, Produced, Tensors, placeholder, viewed
+from attngen.codegen.lower.unseen import by_vectors
 from attngen.codegen.problem import Problem
 from attngen.ir.nodes import View
 
@@ -31,8 +32,9 @@ class Featured:
 
     def make(self, tensors: Tensors, numbers: Numbers, extents: Extents) -> tuple[Tensor, ...]:
         assert self.view.feature is not None
+        feature = self.view.feature
         x = tensors[self.view.tensor][..., self.start : self.stop]
-        return (featured(x, self.view.feature, numbers).contiguous(),)
+        return (by_vectors(x, lambda each: featured(each, feature, numbers).contiguous()),)
 
     def placeholders(self, tensors: Tensors, extents: Extents) -> tuple[Tensor, ...]:
         x = tensors[self.view.tensor]

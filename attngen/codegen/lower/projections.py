@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from attngen.codegen.lower.produced import Extents, Numbers, Produced, Tensors, placeholder, viewed
+from attngen.codegen.lower.unseen import times
 from attngen.errors import InputError
 from attngen.ir.expr import Const, Expr, Op, Sym, symbols
 from attngen.ir.normalizer import Chained, Normalizer, Ordered, Streaming, Threshold
@@ -33,7 +34,7 @@ class Projected:
 
     def make(self, tensors: Tensors, numbers: Numbers, extents: Extents) -> tuple[Tensor, ...]:
         v = tensors[self.tensor][..., self.start : self.stop]
-        return ((v @ tensors[self.weight].to(v.dtype)).contiguous(),)
+        return (times(v, tensors[self.weight].to(v.dtype)).contiguous(),)
 
     def placeholders(self, tensors: Tensors, extents: Extents) -> tuple[Tensor, ...]:
         v = tensors[self.tensor]

@@ -32,6 +32,9 @@ class Everything:
     def count(self, tensors: Tensors, extents: Extents) -> int:
         return 1
 
+    def used(self, tensors: Tensors, blocks: int, extents: Extents) -> Tensor | None:
+        return None
+
     def faded(self, phi: Tensor, tensors: Tensors, block: int) -> Tensor:
         return phi
 
@@ -53,6 +56,11 @@ class Classed:
     def count(self, tensors: Tensors, extents: Extents) -> int:
         return tensors[self.classes].shape[2]
 
+    def used(self, tensors: Tensors, blocks: int, extents: Extents) -> Tensor | None:
+        from attngen.codegen.lower.eager import holds
+
+        return holds(tensors[self.classes], self.condition).any(2)
+
     def faded(self, phi: Tensor, tensors: Tensors, block: int) -> Tensor:
         return phi
 
@@ -71,6 +79,11 @@ class Earlier:
 
     def count(self, tensors: Tensors, extents: Extents) -> int:
         return -(-extents.n_q // CHUNK)
+
+    def used(self, tensors: Tensors, blocks: int, extents: Extents) -> Tensor | None:
+        import torch
+
+        return torch.arange(blocks)[None, None] < self.count(tensors, extents) - 1
 
     def faded(self, phi: Tensor, tensors: Tensors, block: int) -> Tensor:
         if self.decay is None:

@@ -30,7 +30,8 @@ class Classes:
     def make(self, tensors: Tensors, numbers: Numbers, extents: Extents) -> tuple[Tensor, ...]:
         match self.router.rule:
             case Given(table=name):
-                return (tensors[name],)
+                # Another object every time: made tensors are known by identity, and the caller may write to this one.
+                return (tensors[name].detach(),)
             case PooledTopK() as rule:
                 return (self._pooled(rule, tensors["q"], tensors["k"], extents),)
             case _:

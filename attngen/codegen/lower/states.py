@@ -38,6 +38,10 @@ class Reach(Protocol):
         """The keys of a block; None: all of them."""
         ...
 
+    def used(self, tensors: Tensors, blocks: int, extents: Extents) -> Tensor | None:
+        """Which blocks of keys (B or 1, n_h or 1, blocks) enter any sum; None: all. Asked for on CPUs only."""
+        ...
+
     def faded(self, phi: Tensor, tensors: Tensors, block: int) -> Tensor:
         """phi(k) (B, n_h, blocks, block, D), faded towards the end of its block."""
         ...
@@ -101,6 +105,11 @@ class States:
         work = wide if v.device.type == "cpu" else v.dtype
         phi = blocks_of(at_heads(k[..., slice(*self.k_extent)].to(work), k_heads), self.reach.key_block)
         values = blocks_of(at_heads(v[..., slice(*self.v_extent)].to(work), v_heads), self.reach.key_block)
+        # Elsewhere to look would be to wait for the device.
+        if v.device.type == "cpu" and not bool((phi.sum() + values.sum()).isfinite()):
+            used = self.reach.used(tensors, phi.shape[2], extents)
+            if used is not None:
+                phi, values = (torch.where(used[..., None, None], t, 0.0) for t in (phi, values))
         phi = self.reach.faded(phi, tensors, phi.shape[3])
         states = (phi.mT @ values).flatten(3)
         sums = self.reach.summed(states.expand(extents.n_b, *states.shape[1:]), tensors, extents)
