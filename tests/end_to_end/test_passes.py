@@ -73,7 +73,9 @@ MASKS: dict[str, Callable[[], Any]] = {
 }
 
 
-CASES = [*((rule, "late") for rule in RULES), *((rule, mask) for rule in KINDS for mask in MASKS if mask != "late")]
+# All passes visit keys in one way, but a scan may do so from the end.
+TABLES = [("entmax", "documents"), ("stick-breaking", "documents"), ("lssar", "scattered")]
+CASES = [*((rule, "late") for rule in RULES), *((rule, m) for rule in KINDS for m in ("full", "window")), *TABLES]
 
 
 @pytest.mark.parametrize(("rule", "mask"), CASES)
@@ -101,7 +103,7 @@ def test_ties(rule: str) -> None:
 @pytest.mark.parametrize("rule", ["entmax", "entmax-1.2", "entmax-1.3", "entmax-3", "sparsemax"])
 @pytest.mark.parametrize("spread", [100.0, 1e4, 1e30], ids=["far", "farther", "at-the-end"])
 def test_one_key_far_above_the_others(rule: str, spread: float) -> None:
-    q, k, v = torch.ones(1, 1, 3, 16), torch.zeros(1, 1, 200, 16), random(1, 1, 200, 16)
+    q, k, v = torch.ones(1, 1, 3, 16), torch.zeros(1, 1, 200, 16), random(1, 1, 200, 5)
     k[:, :, 77] = spread
     out = check(attngen.Spec(normalizer=RULES[rule]()), q, k, v)
     torch.testing.assert_close(out[0, 0, 0], v[0, 0, 77])
@@ -110,18 +112,18 @@ def test_one_key_far_above_the_others(rule: str, spread: float) -> None:
 @pytest.mark.parametrize("rule", ["entmax", "entmax-1.2", "entmax-1.3", "entmax-3", "sparsemax"])
 def test_weights_sum_to_one(rule: str) -> None:
     q, k, _ = operands(n_q=40, n_k=3000)
-    ones = torch.ones(2, 2, 3000, 16)
+    ones = torch.ones(2, 2, 3000, 5)
     out = kernel_of(attngen.Spec(normalizer=RULES[rule]()))(q, k, ones)
     torch.testing.assert_close(out, torch.ones_like(out), rtol=0, atol=1e-3 if rule in BOUNDS else 3e-6)
 
 
-@pytest.mark.parametrize("rule", KINDS)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=["bf16", "fp64"])
+@pytest.mark.parametrize(("rule", "dtype"), [("lssar", torch.float64), ("entmax", torch.bfloat16)], ids=str)
 def test_dtypes(rule: str, dtype: torch.dtype) -> None:
+    # test_gradients_dtypes has the others.
     check(attngen.Spec(mask=LATE, normalizer=RULES[rule]()), *operands(n_q=130, dv=40, dtype=dtype))
 
 
-@pytest.mark.parametrize("rule", KINDS)
+@pytest.mark.parametrize("rule", ["lssar", "stick-breaking"])
 def test_grid(rule: str) -> None:
     mask = masks.Mask.of(lambda q, kv: (torch.abs(q[0] - kv[0]) <= 1) & (kv[1] <= q[1]) & (q[1] - kv[1] < 4))
     check(attngen.Spec(mask=mask, space=attngen.Grid(9, 11), normalizer=RULES[rule]()), *operands(n_q=99))
@@ -131,13 +133,13 @@ def test_grid(rule: str) -> None:
 def test_many_keys(rule: str) -> None:
     # Longer than a key tile by far, and so few queries that a tile is not full.
     kernel = kernel_of(attngen.Spec(normalizer=RULES[rule]()))
-    check(kernel, *operands(b=1, n_q=5, n_k=5000))
-    check(kernel, *operands(b=1, n_q=130, n_k=1000))
+    check(kernel, *operands(b=1, n_q=5, n_k=5000, dv=5))
+    check(kernel, *operands(b=1, n_q=130, n_k=1000, dv=5))
 
 
-@pytest.mark.parametrize("rule", KINDS)
-def test_dropout_on_top(rule: str) -> None:
-    spec = attngen.Spec(mask=masks.causal(), normalizer=RULES[rule](), weight=weights.dropout(0.3, seed=5))
+def test_dropout_on_top_of_two_passes() -> None:
+    # test_gradients_weights has weights on top of roots and scans.
+    spec = attngen.Spec(mask=masks.causal(), normalizer=RULES["lssar"](), weight=weights.dropout(0.3, seed=5))
     check(spec, *operands(n_q=130))
 
 
@@ -152,7 +154,7 @@ def test_a_score_of_minus_infinity_is_absent_in_every_pass(rule: str) -> None:
 @pytest.mark.parametrize("rule", KINDS)
 def test_absent_keys_leak_nothing(rule: str) -> None:
     kernel = kernel_of(attngen.Spec(mask=masks.sliding_window(40), normalizer=RULES[rule]()))
-    q, k, v = operands(n_q=130)
+    q, k, v = operands(n_q=130, dv=5)
     expected = kernel(q, k, v)
     k[:, :, 100:], v[:, :, 100:] = float("nan"), float("inf")
     assert torch.equal(kernel(q, k, v)[:, :, :100], expected[:, :, :100])
@@ -160,14 +162,14 @@ def test_absent_keys_leak_nothing(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", FEW)
 def test_products_that_overflow(rule: str) -> None:
-    q, k, v = operands(n_q=40)
+    q, k, v = operands(n_q=40, dv=5)
     assert not kernel_of(attngen.Spec(mask=LATE, normalizer=RULES[rule]()))(q * 1e20, k * 1e20, v).isnan().any()
 
 
 @pytest.mark.parametrize("rule", [rule for rule in KINDS if rule != "lssar"])  # it says that NaN > 0 is false
 def test_what_is_not_a_number_is_not_hidden(rule: str) -> None:
     kernel = kernel_of(attngen.Spec(normalizer=RULES[rule]()))
-    q, k, v = operands(n_q=40)
+    q, k, v = operands(n_q=40, dv=5)
     q[:, :, 7, 3] = float("nan")
     out = kernel(q, k, v)
     assert out[:, :, 7].isnan().all()
@@ -179,7 +181,7 @@ EXTRA = (Input("text_k", ("b", "h", "?", "?")), Input("text_v", ("b", "h", "?", 
 MASKED = op("lt", op("mod", op("add", sym("kv"), sym("q")), 3), 2)
 
 
-@pytest.mark.parametrize("rule", ["lssar", "lssar-visible", "entmax", "entmax-3", "stick-breaking", "chain"])
+@pytest.mark.parametrize("rule", ["lssar-visible", "entmax", "stick-breaking", "chain"])
 def test_key_sets(rule: str) -> None:
     # An ordered normalizer visits the main keys before the extra ones, or after them when it goes backward.
     normalizer = RULES[rule]()
