@@ -16,20 +16,20 @@ from tests.end_to_end.oracle import check, kernel_of, operands, random
 
 pytestmark = pytest.mark.cxx
 N = 130
-DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.int16]
-DTYPES += [torch.int8, torch.uint8, torch.bool]
+DTYPES = {
+    "floats": (torch.float64, torch.float32, torch.bfloat16, torch.float16),
+    "integers": (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+    "bool": (torch.bool,),
+}
 
 
-def shown(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def numbers(dtype: torch.dtype, *shape: int) -> Tensor:
+def numbers(dtype: torch.dtype, *shape: int, seed: int) -> Tensor:
     if dtype.is_floating_point:
-        return random(*shape).to(dtype)
-    low = -3 if dtype.is_signed else 0
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(low, 4, shape, generator=generator).to(dtype) if dtype != torch.bool else random(*shape) > 0
+        return random(*shape, seed=seed).to(dtype)
+    if dtype == torch.bool:
+        return random(*shape, seed=seed) > 0
+    low, generator = -3 if dtype.is_signed else 0, torch.Generator().manual_seed(seed)
+    return torch.randint(low, 4, shape, generator=generator).to(dtype)
 
 
 def every(tensor: Tensor, rows: Tensor, keys: Tensor) -> Callable[..., Any]:
@@ -41,16 +41,23 @@ def every(tensor: Tensor, rows: Tensor, keys: Tensor) -> Callable[..., Any]:
     return lambda score, h, q, kv: score + 0.1 * rows[h, q] + 0.2 * keys[kv] - 0.3 * tensor[q - kv + N - 1]
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=shown)
-def test_element_types(dtype: torch.dtype) -> None:
-    parts = numbers(dtype, 2 * N - 1), numbers(dtype, 4, N), numbers(dtype, N)
-    check(attngen.Spec(score=every(*parts), mask=masks.causal()), *operands(n_q=N), lse=True)
+def of_each(dtypes: tuple[torch.dtype, ...]) -> attngen.scores.Score:
+    """One score after the other, with tensors of one element type each."""
+    found = attngen.scores.Score.of(lambda score: score)
+    for i, dtype in enumerate(dtypes):
+        shapes = ((2 * N - 1,), (4, N), (N,))
+        found = found >> every(*(numbers(dtype, *shape, seed=3 * i + j) for j, shape in enumerate(shapes)))
+    return found
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bool], ids=shown)
-def test_element_types_under_float64(dtype: torch.dtype) -> None:
-    parts = numbers(dtype, 2 * N - 1), numbers(dtype, 4, N), numbers(dtype, N)
-    check(attngen.Spec(score=every(*parts)), *operands(n_q=N, dtype=torch.float64), lse=True)
+@pytest.mark.parametrize("kind", DTYPES)
+def test_element_types(kind: str) -> None:
+    check(attngen.Spec(score=of_each(DTYPES[kind]), mask=masks.causal()), *operands(n_q=N), lse=True)
+
+
+def test_element_types_under_float64() -> None:
+    spec = attngen.Spec(score=of_each((torch.float32, torch.bool)))
+    check(spec, *operands(n_q=N, dtype=torch.float64), lse=True)
 
 
 INDEXED: dict[str, tuple[tuple[int, ...], Callable[[Tensor], Callable[..., Any]]]] = {
@@ -75,7 +82,7 @@ INDEXED: dict[str, tuple[tuple[int, ...], Callable[[Tensor], Callable[..., Any]]
     "irregular": ((7, 5), lambda t: lambda score, q, kv: score + t[(q * kv) % 7, (q + kv) % 5]),
     "diagonal": ((N, N), lambda t: lambda score, q, kv: score + t[kv, kv] * 0.5),
 }
-
+"""The shape of a tensor, and a score that reads it; test_gradients_scores has results and gradients of each."""
 
 GROUPS = {
     "of-the-row": ("scalar", "one-element", "head", "batch", "batch-and-head", "query", "row"),
@@ -86,33 +93,8 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_index_classes(group: str) -> None:
-    parts = [INDEXED[name] for name in GROUPS[group]]
-    score = attngen.scores.Score.of(parts[0][1](random(*parts[0][0])))
-    for i, (shape, function) in enumerate(parts[1:]):
-        score = score >> attngen.scores.Score.of(function(random(*shape, seed=i)))
-    check(attngen.Spec(mask=masks.causal(), score=score), *operands(n_q=N), lse=True)
-
-
 def test_every_index_class_is_in_a_group() -> None:
     assert sorted(name for group in GROUPS.values() for name in group) == sorted(INDEXED)
-
-
-def test_strides_of_captures_are_run_time_facts() -> None:
-    table = random(4, 2 * N - 1)
-    kernel = kernel_of(attngen.Spec(score=lambda score, h, q, kv: score + table[h, q - kv + N - 1]))
-    shapes: list[Callable[[Tensor], Tensor]] = [
-        lambda t: t,
-        lambda t: t.T.contiguous().T,
-        lambda t: t.repeat_interleave(2, 1)[:, ::2],
-        lambda t: t.repeat_interleave(3, 0)[1::3],
-        lambda t: t[:1].expand(4, -1),
-        lambda t: t[:, :1].expand(-1, 2 * N - 1),
-    ]
-    for shape in shapes:
-        table = shape(random(4, 2 * N - 1))
-        check(kernel, *operands(n_q=N), lse=True)
 
 
 def test_axes_of_size_one_do_not_serve_all() -> None:

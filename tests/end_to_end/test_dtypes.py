@@ -61,7 +61,8 @@ def dense(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return case.weights(q @ k.mT * q.shape[-1] ** -0.5, seen) @ v
 
 
-PAIRS = [("softmax", t) for t in BOUND] + [(n, t) for n in CASES if n != "softmax" for t in list(BOUND)[:2]]
+PAIRS = [("softmax", t) for t in BOUND] + [(n, torch.bfloat16) for n in CASES if n != "softmax"]
+PAIRS += [("capped", torch.float32)]
 
 
 @pytest.mark.parametrize(("name", "dtype"), PAIRS, ids=[f"{n}-{str(t).removeprefix('torch.')}" for n, t in PAIRS])

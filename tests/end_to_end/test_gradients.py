@@ -22,7 +22,7 @@ from tests.end_to_end.oracle import kernel_of, operands, random
 pytestmark = pytest.mark.cxx
 
 HEADS, N = 6, 91
-IDS = torch.randint(0, 4, (2, 2 * N), generator=torch.Generator().manual_seed(0)).sort().values
+IDS = torch.randint(0, 90, (2, 3001), generator=torch.Generator().manual_seed(0)).sort().values
 Given = tuple[Any, dict[str, Tensor]]
 """A normalizer, and the tensors that it captured."""
 
@@ -120,9 +120,7 @@ MASKS: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("mask", "name"), [*((mask, "softmax-sink") for mask in MASKS), ("documents", "sigmoid"), ("window", "sigmoid")]
-)
+@pytest.mark.parametrize(("mask", "name"), [*((mask, "softmax-sink") for mask in MASKS), ("window", "sigmoid")])
 def test_masks_of_the_library(mask: str, name: str) -> None:
     normalizer, by = NORMALIZERS[name]()
     space = attngen.Grid((7, 13)) if mask == "neighborhood" else None

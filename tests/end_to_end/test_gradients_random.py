@@ -27,7 +27,7 @@ from tests.end_to_end.oracle import operands, random
 pytestmark = pytest.mark.cxx
 N, DEPTH = 97, 3
 bounded = hypothesis.settings(
-    max_examples=5, derandomize=True, database=None, deadline=None, phases=[Phase.explicit, Phase.generate]
+    max_examples=4, derandomize=True, database=None, deadline=None, phases=[Phase.explicit, Phase.generate]
 )
 
 INPUTS = {

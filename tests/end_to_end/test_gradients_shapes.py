@@ -168,8 +168,8 @@ SPECS: dict[str, Callable[[], Any]] = {
     "within-head": lambda: mechanisms.dual_triangle(),
     "across-heads": lambda: mechanisms.dual_triangle(layout="across_heads", normalizer=normalizers.softmax1()),
     "joint": lambda: mechanisms.dual_triangle(layout="joint", mask=lambda q, kv: (q + kv) % 3 != 1),
-    "differential": lambda: mechanisms.differential(0.4, mask=masks.causal()),
 }
+"""test_gradients_scores has differential attention."""
 
 
 @pytest.mark.parametrize("name", SPECS)

@@ -10,55 +10,44 @@ import torch
 
 import attngen
 from attngen import masks, normalizers
-from tests.end_to_end.oracle import check, kernel_of, operands, random
+from tests.end_to_end.oracle import check, kernel_of, operands
+from tests.end_to_end.test_gradients import NORMALIZERS, WITH_LSE, one_mask_for_each_head, tensors
+from tests.end_to_end.test_passes import BOUNDS
 
 pytestmark = pytest.mark.cxx
 
-NORMALIZERS: dict[str, Callable[[], Any]] = {
-    "softmax": lambda: normalizers.softmax(),
-    "softmax-sink-number": lambda: normalizers.softmax(sink=0.7),
-    "softmax-sink": lambda: normalizers.softmax(sink=torch.tensor([-100.0, 0.3, 2.0, 90.0])),
-    "softmax-adjusted": lambda: normalizers.softmax(numerics="adjusted"),
-    "softmax-adjusted-sink": lambda: normalizers.softmax(sink=random(4), numerics="adjusted"),
-    "softmax1": lambda: normalizers.softmax1(),
-    "sigmoid": lambda: normalizers.sigmoid(),
-    "sigmoid-bias": lambda: normalizers.sigmoid(bias=-3.0),
-    "relu": lambda: normalizers.relu(),
-    "relu-squared": lambda: normalizers.relu(power=2),
-    "softplus-l1": lambda: normalizers.softplus_l1(),
-    "cog": lambda: normalizers.cog(),
-    "laplace": lambda: normalizers.laplace(),
-    "none": lambda: normalizers.none(),
-    "softpick": lambda: normalizers.softpick(),
-    "affine": lambda: normalizers.affine(random(4), random(2, 4, 130, seed=2)),
-}
-WITH_LSE = ("softmax", "affine")
+
+def kernel(name: str) -> attngen.Kernel:
+    """The very kernel whose gradients test_gradients looks at, with a mask for each head."""
+    score = "abs(score)" if name == "linear" else None
+    return kernel_of(attngen.Spec(mask=one_mask_for_each_head, score=score, normalizer=NORMALIZERS[name]()[0]))
 
 
 @pytest.mark.parametrize("name", NORMALIZERS)
-def test_normalizer(name: str) -> None:
-    mask = masks.Mask.of(lambda q, kv: (q > 5) & (kv <= q))
-    kernel = kernel_of(attngen.Spec(mask=mask, normalizer=NORMALIZERS[name]()))
-    lse = name.startswith(WITH_LSE)
-    for n_k in (1, 130, 300):
-        check(kernel, *operands(n_q=130, n_k=n_k), lse=lse)
+def test_many_tiles_of_keys_and_few_queries(name: str) -> None:
+    for n_q, n_k in [(91, 700), (1, 3001), (3, 500)]:
+        check(kernel(name), *tensors(n_q, n_k), lse=name.startswith(WITH_LSE), bound=BOUNDS.get(name))
 
 
 @pytest.mark.parametrize("name", NORMALIZERS)
 @pytest.mark.parametrize("size", [1e-6, 30.0], ids=["tiny-scores", "large-scores"])
 def test_normalizer_of_scores(name: str, size: float) -> None:
-    if name == "softpick" and size < 1:
-        pytest.skip("exp(s) - 1 cancels in any precision")
-    mask = masks.Mask.of(lambda q, kv: (q > 5) & (kv <= q))
-    kernel = kernel_of(attngen.Spec(mask=mask, normalizer=NORMALIZERS[name]()))
-    q, k, v = operands(n_q=130)
-    check(kernel, q * size, k, v, lse=name.startswith(WITH_LSE), bound=1e-4 if size > 1 else None)
+    if name in ("softpick", "linear") and size < 1:
+        pytest.skip("exp(s) - 1 cancels in any precision; the mass of linear attention is its eps")
+    q, k, v = tensors(91, 91)
+    check(kernel(name), q * size, k, v, lse=name.startswith(WITH_LSE), bound=1e-4 if size > 1 else None)
 
 
-def test_linear() -> None:
-    # Positive scores: a mass that may cancel has no accuracy to test.
-    spec = attngen.Spec(score=lambda score: torch.abs(score), mask=masks.causal(), normalizer=normalizers.linear())
-    check(spec, *operands(n_q=130))
+NUMBERS: dict[str, Callable[[], Any]] = {
+    "softmax-sink": lambda: normalizers.softmax(sink=0.7, numerics="adjusted"),
+    "sigmoid-bias": lambda: normalizers.sigmoid(bias=-3.0),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_captured_numbers(name: str) -> None:
+    spec = attngen.Spec(mask=masks.causal(), normalizer=NUMBERS[name]())
+    check(spec, *operands(n_q=200), lse=name == "softmax-sink")
 
 
 def own(name: str, **functions: Any) -> Any:

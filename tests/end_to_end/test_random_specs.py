@@ -19,7 +19,7 @@ from tests.end_to_end.oracle import check, error, kernel_of, operands
 
 pytestmark = pytest.mark.cxx
 SYMBOLS = ("q", "h", "b", "kv", "n_q", "n_k")
-COUNT = 12
+COUNT = 8
 
 RULES = [
     normalizers.softmax().ir,
