@@ -122,8 +122,11 @@ def _default_backward(plan: Plan, major: int) -> GradientConfig:
     if major != 9 and len(plan.branches) > 1:
         columns = 32
     long = major != 9 and widest > 64 and any(branch.passes for branch in plan.branches)
+    long |= major >= 10 and widest > 64
     queries = TritonConfig(128 if major == 9 else 64, 32 if long else 64, 8, stages, "tf32x3")
-    return GradientConfig(queries, TritonConfig(rows, columns, 8, stages, "tf32x3", loops="one"))
+    # Loads ahead of several ranges take registers that devices before sm_90 do not have.
+    ahead = 1 if major < 9 and _visits_several(plan) else stages
+    return GradientConfig(queries, TritonConfig(rows, columns, 8, ahead, "tf32x3", loops="one"))
 
 
 def _reads_tables(plan: Plan) -> bool:
@@ -132,6 +135,10 @@ def _reads_tables(plan: Plan) -> bool:
 
 def _visits_boxes(plan: Plan) -> bool:
     return any(keyset.ranges and keyset.ranges.axes for branch in plan.branches for keyset in branch.keysets)
+
+
+def _visits_several(plan: Plan) -> bool:
+    return any(k.ranges and len(k.ranges.outer) > 1 for branch in plan.branches for k in branch.keysets)
 
 
 def _widest(plan: Plan) -> int:

@@ -75,7 +75,7 @@ def test_machine_code_of_a_backward_takes_what_is_passed(tmp_path: Path) -> None
         real.extend([entry] if chosen else [])
         return (build_apart if chosen else pretend.build)(path, entry, signature, constants, divisible, *rest)
 
-    built = {kernel.role: kernel for kernel in aot.build_kernels(plan, "sm_90", tmp_path, "", some)}
+    built = {kernel.role: kernel for kernel in aot.build_kernels(plan, "sm_90", tmp_path, "kernels", some)}
     assert real == ["rows", "queries", "keys"]
     for role in real:
         aligned = built[role].variants[0]

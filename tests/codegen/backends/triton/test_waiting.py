@@ -88,7 +88,7 @@ class Launched:
             wanted=frozenset(),
         )
         self.forward = lowered_launch(plan, call, forward)
-        self.backward = lowered_backward(plan, call, backward)
+        self.backward = lowered_backward(plan, call, backward, frozenset())
         self.rows = there(sizes.n_b, sizes.n_h, sizes.n_q, saved_columns(lowered(plan)))
 
     def made(self) -> list[Tensor]:
