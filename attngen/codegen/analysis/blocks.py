@@ -21,6 +21,9 @@ from attngen.codegen.analysis.tiles import Sizes, TileClass, Tiles, classes, eva
 from attngen.ir.expr import Const, Expr, Op, Sym, postorder, symbols
 from attngen.ir.nodes import Sequence
 
+MOST_CELLS = 1 << 18
+"""Pairs of blocks that are looked at together, which bounds the memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
@@ -34,31 +37,20 @@ class Blocks:
 def blocks_of(mask: Expr) -> Blocks | None:
     """The blocks of a mask that reads both positions, and each only as the number of its block; else None."""
     sizes = {"q": 0, "kv": 0}
-    divided: set[int] = set()
     for node in postorder(mask):
         match node:
-            case Op(name="floordiv", args=(Sym(name="q" | "kv" as name) as position, Const(type="int", value=size))):
-                if size < 1:
-                    return None
+            case Op(name="floordiv", args=(Sym(name="q" | "kv" as name), Const(type="int", value=size))) if size >= 1:
                 sizes[name] = gcd(sizes[name], int(size))
-                divided.add(id(position))
-    free = any(isinstance(n, Sym) and n.name in sizes and id(n) not in divided for n in postorder(mask))
+            case _ if any(isinstance(each, Sym) and each.name in sizes for each in node.children):
+                return None
     gridded = any("[" in name for name in symbols(mask))
-    if free or gridded or 0 in sizes.values() or _shared(mask, divided):
-        return None
-    return Blocks(sizes["q"], sizes["kv"])
+    return None if gridded or 0 in sizes.values() else Blocks(sizes["q"], sizes["kv"])
 
 
 def common_blocks(masks: Iterable[Expr]) -> Blocks | None:
     """The largest blocks that lie in the blocks of every mask that has some; None where none has."""
     found = [blocks for blocks in map(blocks_of, masks) if blocks is not None]
     return Blocks(gcd(*(b.q for b in found)), gcd(*(b.k for b in found))) if found else None
-
-
-def _shared(mask: Expr, divided: set[int]) -> bool:
-    """Whether a position that is divided somewhere is read as it is elsewhere: nodes may be shared."""
-    readers = (n for n in postorder(mask) if isinstance(n, Op) and n.name != "floordiv")
-    return any(id(child) in divided for n in readers for child in n.children)
 
 
 def block_tables(
@@ -71,11 +63,16 @@ def block_tables(
     if 0 in (n_b, n_h, rows, columns):
         return tuple(_table(np.zeros((rows, columns), np.int8), sizes, blocks, tile_q) for _ in range(n_b * n_h))
     b, h, q, k = np.ogrid[:n_b, :n_h, : rows * blocks.q : blocks.q, : columns * blocks.k : blocks.k]
-    # A batch and a head of its own for each table, in place of one for all.
-    at: dict[str, Any] = {"b": b, "h": h}
-    kinds = classes(evaluator(Sequence(), Tiles((q, q), (k, k)), sizes, loads, **at).truth(mask))
-    kinds = np.broadcast_to(kinds, (n_b, n_h, rows, columns)).reshape(n_b * n_h, rows, columns)
-    return tuple(_table(kind, sizes, blocks, tile_q) for kind in kinds)
+    kinds: NDArray[np.int8] = np.empty((n_b, n_h, rows, columns), np.int8)
+    together = max(1, MOST_CELLS // (n_b * n_h * columns))
+    for start in range(0, rows, together):
+        part = q[:, :, start : start + together]
+        # A batch and a head of its own for each table, in place of one for all.
+        at: dict[str, Any] = {"b": b, "h": h}
+        found = evaluator(Sequence(), Tiles((part, part), (k, k)), sizes, loads, **at)
+        kinds[:, :, start : start + together] = classes(found.truth(mask))
+    each = kinds.reshape(n_b * n_h, rows, columns)
+    return tuple(_table(kind, sizes, blocks, tile_q) for kind in each)
 
 
 def _table(kind: NDArray[np.int8], sizes: Sizes, blocks: Blocks, tile_q: int) -> Table:
