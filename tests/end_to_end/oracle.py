@@ -48,7 +48,7 @@ def random(*shape: int, seed: int = 1) -> Tensor:
 def error(found: Tensor, exact: Tensor) -> float:
     """Relative Frobenius error; NaN and infinity count as infinite where the two do not agree."""
     assert found.shape == exact.shape
-    found, exact = found.double(), exact.double()
+    found, exact = found.detach().double(), exact.detach().double()
     odd = ~exact.isfinite() | ~found.isfinite()
     if not torch.equal(found[odd].nan_to_num(7e300), exact[odd].nan_to_num(7e300)):
         return float("inf")
@@ -76,7 +76,7 @@ def check(
         assert row.shape == exact_row.shape
         finite = exact_row.isfinite()
         assert torch.equal(row.isneginf(), exact_row.isneginf())
-        gap = (row.double() - exact_row)[finite].abs() / (1 + exact_row[finite].abs())
+        gap = ((row.double() - exact_row)[finite].abs() / (1 + exact_row[finite].abs())).detach()
         assert gap.numel() == 0 or float(gap.max()) <= LSE_BOUND[q.dtype]
     assert out.dtype == q.dtype
     assert error(out, exact) <= (BOUND[q.dtype] if bound is None else bound)
