@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import attngen
-from attngen import masks, normalizers, scores
+from attngen import masks, normalizers, scores, weights
 from attngen.codegen.backend import Call
 from attngen.codegen.backends.cpu import compiler
 from attngen.codegen.backends.cpu.backend import FORWARD
@@ -41,17 +41,18 @@ EMULATED = (
 
 SPECS: dict[str, Callable[[], attngen.Spec]] = {
     "causal": lambda: attngen.Spec(mask=masks.causal()),
+    # Functions, comparisons and remainders, lookups along the keys, random numbers, no anchor.
     "program": lambda: attngen.Spec(
         mask=masks.Mask.of(lambda q, kv: (kv <= q) & ((q - kv) % 3 != 1)),
-        score=lambda score, q, kv: torch.tanh(score) * 2 + torch.log1p(torch.abs(q - kv) * 1.0) - torch.sigmoid(score),
+        score=scores.relative_bias(random(4, 2 * 260 - 1))
+        >> (lambda score, q, kv: torch.tanh(score) * 2 + torch.log1p(torch.abs(q - kv) * 1.0) - torch.sigmoid(score)),
+        normalizer=normalizers.sigmoid(-1.0),
+        weight=weights.dropout(0.5, seed=9),
     ),
-    "table": lambda: attngen.Spec(score=scores.relative_bias(random(4, 2 * 260 - 1))),
-    "sigmoid": lambda: attngen.Spec(mask=masks.sliding_window(50), normalizer=normalizers.sigmoid(-1.0)),
-    "vsum": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.affine(0.5, 0.01)),
+    "vsum": lambda: attngen.Spec(mask=masks.sliding_window(150), normalizer=normalizers.affine(0.5, 0.01)),
     "lssar": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.lssar(3, 0.5)),
     "entmax": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.entmax(1.2)),
     "stick-breaking": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.stick_breaking()),
-    "dropout": lambda: attngen.Spec(weight=attngen.weights.dropout(0.5, seed=9)),
 }
 SETS = {"avx512": torch.float32, "avx512-fp16": torch.float16, "avx512_bf16": torch.bfloat16}
 
@@ -81,8 +82,9 @@ def emulate(name: str, isa: str) -> None:
         pytest.skip(f"this processor has {isa} itself")
 
 
-PAIRS = [*((name, "avx512") for name in SPECS), ("table", "avx512-fp16")]
+PAIRS = [*((name, "avx512") for name in SPECS if name != "lssar"), ("program", "avx512-fp16")]
 PAIRS += [(name, "avx512_bf16") for name in ("causal", "program", "vsum", "entmax")]
+"""A sum of a pass before has no instructions of its own; the backward goes through one."""
 
 
 @pytest.mark.parametrize(("name", "isa"), PAIRS)
@@ -92,7 +94,7 @@ def test_values(name: str, isa: str, tmp_path: Path) -> None:
     lse = kernel.spec.ir.branches[0].normalizer.name in ("softmax", "affine")
     tensors, ints, floats = kernel._values({})
     function = None
-    for b, n_q, n_k in [(2, 260, 260), (1, 70, 33)] if name != "table" else [(2, 260, 260)]:
+    for b, n_q, n_k in [(2, 260, 260), (1, 70, 33)]:
         q, k, v = operands(b=b, n_q=n_q, n_k=n_k, d=40, dv=23, dtype=dtype)
         problem = kernel.engine().problem(q, k, v, tensors, lse)
         plan = make_plan(kernel.spec.ir, problem)
@@ -107,7 +109,7 @@ def test_values(name: str, isa: str, tmp_path: Path) -> None:
         assert error(out, exact[0] if lse else exact) <= BOUND[dtype]
 
 
-@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize("isa", ["avx512", "avx512_bf16"])
 def test_few_queries(isa: str, tmp_path: Path) -> None:
     emulate("few queries", isa)
     kernel, dtype = attngen.compile(attngen.Spec(mask=masks.causal(align="bottom_right"))), SETS[isa]
@@ -127,16 +129,12 @@ def test_few_queries(isa: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("isa", "dtype"), [("avx512", torch.float32), ("avx512_bf16", torch.bfloat16)])
 def test_sources_are_accepted_by_the_compiler(isa: str, dtype: torch.dtype, tmp_path: Path) -> None:
-    for name in ("causal", "program"):
-        spec = SPECS[name]
-        kernel = attngen.compile(spec())
-        tensors, _, _ = kernel._values({})
-        problem = kernel.engine().problem(*operands(d=64, dtype=dtype), tensors, False)
-        plan = make_plan(kernel.spec.ir, problem)
-        source = emit(plan, default(isa, plan)).text
-        folder = tmp_path / name
-        folder.mkdir()
-        assert compiler.compile_shared(source, isa, folder).is_file()
+    kernel = attngen.compile(SPECS["program"]())
+    tensors, _, _ = kernel._values({})
+    problem = kernel.engine().problem(*operands(d=64, dtype=dtype), tensors, False)
+    plan = make_plan(kernel.spec.ir, problem)
+    source = emit(plan, default(isa, plan)).text
+    assert compiler.compile_shared(source, isa, tmp_path).is_file()
 
 
 @pytest.mark.isa("avx512")

@@ -29,9 +29,9 @@ LONG = 3001
 )
 def test_lengths_and_heads(dtype: torch.dtype, d: int) -> None:
     kernel = kernel_of(attngen.Spec(mask=masks.causal(align="bottom_right")))
-    for n_q in (1, 2, 3, 4, 5, 23):
+    for n_q in (1, 2, 4, 5, 23):
         for h, hk in ((1, 1), (4, 2), (6, 1)):
-            for n_k in (1, 7, 200, LONG):
+            for n_k in (1, 200, LONG):
                 check(kernel, *operands(h=h, hk=hk, n_q=n_q, n_k=n_k, d=d, dv=d + 4, dtype=dtype), lse=True)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import attngen
-from attngen import masks, normalizers, weights
+from attngen import masks, normalizers
 from tests.end_to_end.oracle import kernel_of, operands
 
 pytestmark = pytest.mark.cxx
@@ -19,17 +19,13 @@ N = 500
 
 SPECS: dict[str, Callable[[], attngen.Spec]] = {
     "causal": lambda: attngen.Spec(mask=masks.causal()),
-    "window": lambda: attngen.Spec(mask=masks.sliding_window(33)),
-    "documents": lambda: attngen.Spec(mask=masks.document(torch.arange(N)[None].expand(2, N) // 77) & masks.causal()),
     "sigmoid": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.sigmoid(-3.0)),
-    "dropout": lambda: attngen.Spec(weight=weights.dropout(0.5, seed=3)),
     "affine": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.affine(0.5, 0.01)),
     "lssar": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.lssar(3, 0.5)),
     "entmax": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.entmax(1.5)),
-    "sparsemax": lambda: attngen.Spec(mask=masks.sliding_window(100), normalizer=normalizers.sparsemax()),
     "stick-breaking": lambda: attngen.Spec(mask=masks.causal(), normalizer=normalizers.stick_breaking()),
-    "two-branches": lambda: attngen.mechanisms.dual_triangle(),
 }
+"""test_gradients_determinism has tables, dropout and branches, and looks at results too."""
 
 
 @pytest.fixture
@@ -105,7 +101,7 @@ def test_concurrent_calls(many: int) -> None:
     ]
     expected = [kernel(*qkv, **inputs) for qkv, inputs in calls]
     with ThreadPoolExecutor(many) as pool:
-        for _ in range(15):
+        for _ in range(5):
             found = list(pool.map(lambda call: kernel(*call[0], **call[1]), calls))
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 

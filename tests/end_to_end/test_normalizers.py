@@ -29,13 +29,22 @@ def test_many_tiles_of_keys_and_few_queries(name: str) -> None:
         check(kernel(name), *tensors(n_q, n_k), lse=name.startswith(WITH_LSE), bound=BOUNDS.get(name))
 
 
-@pytest.mark.parametrize("name", NORMALIZERS)
-@pytest.mark.parametrize("size", [1e-6, 30.0], ids=["tiny-scores", "large-scores"])
-def test_normalizer_of_scores(name: str, size: float) -> None:
-    if name in ("softpick", "linear") and size < 1:
-        pytest.skip("exp(s) - 1 cancels in any precision; the mass of linear attention is its eps")
+CANCELS = ("softpick", "linear", "lssar-visible")
+"""Where all scores are near 0: exp(s) - 1, a mass that is but its eps, n_visible * share - 1."""
+
+
+@pytest.mark.parametrize("name", [name for name in NORMALIZERS if name not in CANCELS])
+def test_tiny_scores(name: str) -> None:
     q, k, v = tensors(91, 91)
-    check(kernel(name), q * size, k, v, lse=name.startswith(WITH_LSE), bound=1e-4 if size > 1 else None)
+    check(kernel(name), q * 1e-6, k, v, lse=name.startswith(WITH_LSE))
+
+
+@pytest.mark.parametrize("name", NORMALIZERS)
+def test_large_scores(name: str) -> None:
+    # A row of few keys has no mass in float32 where softplus(s) = exp(s) of every one of them is 0.
+    size = 8 if name.startswith(("softplus", "lssar")) else 30
+    q, k, v = tensors(91, 91)
+    check(kernel(name), q * size, k, v, lse=name.startswith(WITH_LSE), bound=1e-4)
 
 
 NUMBERS: dict[str, Callable[[], Any]] = {

@@ -60,7 +60,7 @@ def paged(page: int = 16, **definition: Any) -> attngen.Spec:
     return attngen.Spec(space=Paged(page), **definition)
 
 
-@pytest.mark.parametrize("page", [1, 5, 16, 256])
+@pytest.mark.parametrize("page", [1, 16, 256])
 def test_pages_of_any_size(page: int) -> None:
     kernel = kernel_of(paged(page, mask=masks.causal(align="bottom_right")))
     for lengths in (LENGTHS, (1,), (page, page + 1, max(1, page - 1)), (0, 0), (700, 3)):
@@ -99,7 +99,7 @@ def test_masks_that_read_tensors() -> None:
     check(paged(mask=bottom_right), *cache.call(30), lse=True, **cache.where)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=["fp64", "bf16", "fp16"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=["fp64", "fp16"])
 def test_dtypes(dtype: torch.dtype) -> None:
     cache = Cache(dtype=dtype)
     kernel = kernel_of(paged(mask=masks.causal(align="bottom_right")))
@@ -136,8 +136,8 @@ def test_layouts() -> None:
     cache = Cache()
     spec = paged(mask=masks.causal(align="bottom_right"))
     kernel = attngen.compile(spec, layout="bnhd", backend=BACKEND)
-    out = kernel(*(t.transpose(1, 2) for t in cache.call(5)), **cache.where)
-    assert torch.equal(out.transpose(1, 2), kernel_of(spec)(*cache.call(5), **cache.where))
+    out, _ = kernel(*(t.transpose(1, 2) for t in cache.call(5)), return_lse=True, **cache.where)
+    assert torch.equal(out.transpose(1, 2), kernel_of(spec)(*cache.call(5), return_lse=True, **cache.where)[0])
 
 
 def test_keys_and_values_side_by_side_in_one_pool() -> None:
@@ -156,8 +156,9 @@ def test_the_same_as_without_pages() -> None:
     q, k, v = cache.call(7)
     dense = [t[cache.where["page_table"][:, :4]].transpose(1, 2).flatten(2, 3) for t in (k, v)]
     spec = masks.causal(align="bottom_right")
-    out = kernel_of(paged(mask=spec))(q, k, v, **cache.where)
-    assert torch.equal(out, kernel_of(attngen.Spec(mask=spec))(q, *dense))
+    found = kernel_of(paged(mask=spec))(q, k, v, return_lse=True, **cache.where)
+    expected = kernel_of(attngen.Spec(mask=spec))(q, *dense, return_lse=True)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 def test_thread_counts_do_not_matter() -> None:

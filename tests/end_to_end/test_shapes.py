@@ -123,4 +123,4 @@ def test_no_keys_but_a_sink() -> None:
 
 
 def test_many_rows_and_heads() -> None:
-    check(KERNEL, *operands(b=3, h=8, hk=2, n_q=700, n_k=901), lse=True)
+    check(KERNEL, *operands(h=6, hk=2, n_q=700, n_k=901), lse=True)
