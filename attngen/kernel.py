@@ -34,6 +34,11 @@ class Kernel:
 
     Made by `attngen.compile`. It is built on the first call for each combination of dtype and head dimension; a new
     length, window or captured value never rebuilds it.
+
+    What a kernel makes of tensors before it starts (the keys that a tile sees; checks of indices) it makes again when
+    their values have changed. On a GPU, where comparing values would wait, it goes by the writes that PyTorch counts;
+    after one that PyTorch does not see (a replayed CUDA graph, a kernel of your own, `.data`), call
+    `torch.autograd.graph.increment_version(tensor)`. Inside a CUDA graph all of it is made anew at every replay.
     """
 
     def __init__(self, spec: Spec, *, layout: Layout = "bhnd", backend: str | None = None) -> None:

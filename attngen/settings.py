@@ -27,6 +27,9 @@ class Settings:
     )
     debug: frozenset[str] = field(default=frozenset(), metadata={"help": "print stages: ir,passes,source"})
     cxx: str | None = field(default=None, metadata={"help": "the C++ compiler (default: $CXX, g++, clang++)"})
+    cxxflags: str | None = field(
+        default=None, metadata={"help": "options for it after attngen's own, such as -g, or -Og to build sooner"}
+    )
     isa: str | None = field(
         default=None, metadata={"help": "force an instruction set: avx512_bf16, avx512, avx2, portable"}
     )
@@ -57,6 +60,7 @@ def current() -> Settings:
         disable_jit=given.get("disable_jit", "0").lower() not in ("0", "false", "no", "off"),
         debug=frozenset(_choice("debug", part.strip()) for part in given.get("debug", "").split(",") if part.strip()),
         cxx=given.get("cxx") or os.environ.get("CXX") or None,
+        cxxflags=given.get("cxxflags"),
         isa=_choice("isa", given["isa"]) if "isa" in given else None,
     )
 

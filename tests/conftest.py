@@ -11,6 +11,11 @@ import hypothesis
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
+QUICK = "-Og"
+"""What is tested is mostly what a kernel computes, not how fast, and C++ so compiled is built in a third of the time.
+
+Tests marked `optimized`, and all with --optimized, take the options that kernels ship with.
+"""
 
 hypothesis.settings.register_profile("attngen", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("attngen")
@@ -18,6 +23,7 @@ hypothesis.settings.load_profile("attngen")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the golden files instead of comparing")
+    parser.addoption("--optimized", action="store_true", help="build every C++ kernel with the options it ships with")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,6 +53,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         reason = missing(marker)
         if reason is not None:
             pytest.skip(reason)
+    optimized = item.get_closest_marker("optimized") or item.config.getoption("--optimized")
+    os.environ["ATTNGEN_CXXFLAGS"] = "" if optimized else QUICK
 
 
 def missing(marker: pytest.Mark) -> str | None:

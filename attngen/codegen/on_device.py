@@ -1,10 +1,10 @@
 """Results that are made from tensors where they are, without waiting for their device.
 
 They are kept while the tensors are the same objects at the same version: torch counts what is written to a tensor in
-place, unless that goes through `.data`, a pointer or a graph that is replayed. What one stream has made, another one
-waits for on the device. While a CUDA graph is captured nothing is kept or taken from before: what makes the result
-becomes part of the graph, so that every replay sees what the tensors hold then. On the CPU values are compared, as in
-`kept`.
+place, unless that goes through `.data`, a pointer or a graph that is replayed, of which users have to tell it
+(`torch.autograd.graph.increment_version`). What one stream has made, another one waits for on the device. While a CUDA
+graph is captured nothing is kept or taken from before: what makes the result becomes part of the graph, so that every
+replay sees what the tensors hold then. On the CPU values are compared, as in `kept`.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ def document(ids: Tensor | None = None, cu_seqlens: Tensor | None = None) -> Mas
     (S + 1,) of increasing offsets from 0 to N, from which the ids are derived anew at every call. Queries and keys are
     numbered alike: query q and key kv are tokens q and kv of one packed sequence, also where n_q != n_k (no
     bottom-right offset). Positions are those of the packed sequence. Combine with `causal()` for packed decoders.
+    Deriving ids from `cu_seqlens` on a GPU waits for it once per call; ids do not.
     """
     if (ids is None) == (cu_seqlens is None):
         given = "both" if ids is not None else "neither"

@@ -45,6 +45,17 @@ def test_the_same_tensor_at_the_same_version(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("device")
+def test_a_write_that_torch_was_told_of() -> None:
+    made, calls = sums()
+    t = torch.arange(3)
+    made([t])
+    t.data[0] = 4
+    torch.autograd.graph.increment_version(t)
+    assert made([t])[0] == 7
+    assert calls == [3, 7]
+
+
+@pytest.mark.usefixtures("device")
 def test_nobody_counts_what_is_written_to_tensors_of_inference() -> None:
     made, calls = sums()
     with torch.inference_mode():

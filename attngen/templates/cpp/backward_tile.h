@@ -141,7 +141,7 @@ static __attribute__((noinline)) void add_product_carefully(const A& a, const R&
     for (long s = 0; s < steps; s++) {
       const real x = a(r, s);
       if (x != 0)
-        for (int d = 0; d < columns; d++) c[r * c_row + d] += x * widen(b.at(first + s, d));
+        for (int d = 0; d < columns; d++) c[r * c_row + d] = fma(x, widen(b.at(first + s, d)), c[r * c_row + d]);
     }
 }
 

@@ -28,6 +28,8 @@ ATTNGEN_INLINE void store_first(float* p, vf x, long n) { _mm256_maskstore_ps(p,
 
 ATTNGEN_INLINE vi bits(vf x) { return (vi)x; }
 ATTNGEN_INLINE vf from_bits(vi x) { return (vf)x; }
+// Of numbers as well: what is summed up outside vectors rounds as they do, whatever the compiler contracts.
+ATTNGEN_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 ATTNGEN_INLINE vf fma(vf a, vf b, vf c) { return vf(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(c))); }
 // The machine's maximum and minimum: the second operand where either one is NaN.
 ATTNGEN_INLINE vf raw_max(vf a, vf b) { return vf(_mm256_max_ps(__m256(a), __m256(b))); }

@@ -54,6 +54,7 @@ ATTNGEN_INLINE void store_first(real* p, vf x, long n) {
 
 ATTNGEN_INLINE vi bits(vf x) { return (vi)x; }
 ATTNGEN_INLINE vf from_bits(vi x) { return (vf)x; }
+ATTNGEN_INLINE real fma(real a, real b, real c) { return a * b + c; }
 ATTNGEN_INLINE vf fma(vf a, vf b, vf c) { return a * b + c; }
 ATTNGEN_INLINE vf select(vb m, vf a, vf b) { return (vf)((m & (vi)a) | (~m & (vi)b)); }
 ATTNGEN_INLINE vi select(vb m, vi a, vi b) { return (m & a) | (~m & b); }

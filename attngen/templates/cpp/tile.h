@@ -107,7 +107,7 @@ static __attribute__((noinline)) void careful_value_product(const R& v, const re
       else
         p = weights[(long)r * S::KT + j];
       if (p != 0)
-        for (int d = 0; d < B::DV; d++) to[d] += p * widen(v.at(t.first + j, d));
+        for (int d = 0; d < B::DV; d++) to[d] = fma(p, widen(v.at(t.first + j, d)), to[d]);
     }
   }
 }

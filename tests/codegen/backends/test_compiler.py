@@ -111,6 +111,15 @@ def test_a_command_of_several_words(out: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @needs_compiler
+def test_options_of_the_user_come_last(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTNGEN_CXXFLAGS", "-O0 '-DTEXT=\"a b\"'")
+    assert compiler.flags("portable")[-2:] == ("-O0", '-DTEXT="a b"')
+    source = "#ifdef __OPTIMIZE__\n#error\n#endif\n" + EXPORT + "int answer() { return sizeof(TEXT); }\n"
+    library = ctypes.CDLL(str(compiler.compile_shared(source, "portable", out)))
+    assert library.answer() == 4
+
+
+@needs_compiler
 @pytest.mark.parametrize("bad", ["no-such-compiler", "/bin/false", "/"])
 def test_a_chosen_compiler_that_does_not_run_is_named(
     bad: str, monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]

@@ -77,8 +77,8 @@ def command() -> tuple[str, ...]:
 
 
 def flags(isa: str) -> tuple[str, ...]:
-    """The options for an instruction set; part of the cache key."""
-    return (*_FLAGS, *_ISA_FLAGS[isa])
+    """The options for an instruction set, those of `ATTNGEN_CXXFLAGS` last; part of the cache key."""
+    return (*_FLAGS, *_ISA_FLAGS[isa], *shlex.split(settings.current().cxxflags or ""))
 
 
 def compile_shared(source: str, isa: str, out_dir: Path) -> Path:
