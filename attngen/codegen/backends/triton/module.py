@@ -6,7 +6,8 @@ import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from types import ModuleType
@@ -51,7 +52,37 @@ def one_at_a_time(launch: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(launch)
     def waiting(*arguments: Any, **options: Any) -> Any:
-        with _interpreter:
+        with _interpreter, _patching_once():
             return launch(*arguments, **options)
 
     return waiting
+
+
+@contextmanager
+def _patching_once() -> Iterator[None]:
+    """Has the interpreter put its functions in the place of triton.language's once for each function that a kernel
+    calls, and not at every call: that takes a third of its time."""
+    from triton.runtime import interpreter
+
+    kind: Any = interpreter.InterpretedFunction
+    patch, call, seen = getattr(interpreter, "_patch_lang", None), kind.__call__, set[Any]()
+    if patch is None:  # another Triton
+        yield
+        return
+
+    def patch_first(function: Any) -> Any:
+        return None if function in seen else patch(function)
+
+    def called(self: Any, *arguments: Any, **options: Any) -> Any:
+        interpreter._patch_lang = patch_first
+        try:
+            return call(self, *arguments, **options)
+        finally:
+            interpreter._patch_lang = patch
+            seen.add(self.fn)
+
+    kind.__call__ = called
+    try:
+        yield
+    finally:
+        kind.__call__ = call
