@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from attngen.codegen.analysis import Ranges, closed_form, flattened_mask, visible_count
+from attngen.codegen.boxes import Boxes
 from attngen.codegen.derive.empty_rows import with_empty_rows
 from attngen.codegen.derive.fold import fold_int
 from attngen.codegen.derive.gradient import gradient
@@ -123,7 +124,8 @@ class BranchPlan:
 class Plan:
     """The whole computation: branches one after the other, placed side by side or added with row coefficients.
 
-    `written` is the plan of the spec as the user has it, where this one is of a spec that it was lowered to.
+    `written` is the plan of the spec as the user has it, where this one is of a spec that it was lowered to. `order`:
+    the tokens of a grid are counted in the order of boxes, else row by row.
     """
 
     spec: Spec
@@ -131,10 +133,16 @@ class Plan:
     branches: tuple[BranchPlan, ...]
     width: int
     written: Plan | None = None
+    order: Boxes | None = None
 
     def table_masks(self) -> tuple[Expr, ...]:
         """The masks of key sets whose visible keys come as block tables."""
         return tuple(k.mask for branch in self.branches for k in branch.keysets if k.ranges is None)
+
+    def in_boxes(self, sides: tuple[int, ...]) -> Plan:
+        """The plan with the tokens of its grid in the order of boxes; itself for no sides."""
+        space = self.spec.space
+        return replace(self, order=Boxes(space.dims, sides)) if sides and isinstance(space, Grid) else self
 
     @property
     def packed(self) -> bool:

@@ -47,12 +47,13 @@ def targets_of(plan: Plan, index: int, wanted: frozenset[str]) -> tuple[Target, 
     branch = plan.branches[index]
     for keyset in branch.keysets:
         flows += pair_gradient(branch, keyset, wanted).loads
-    return tuple(_target(load) for load in dict.fromkeys(load for load, _ in flows))
+    return tuple(_target(load, plan.order is None) for load in dict.fromkeys(load for load, _ in flows))
 
 
-def _target(load: Load) -> Target:
+def _target(load: Load, in_rows: bool) -> Target:
+    """`in_rows`: the queries of a task are neighbours in memory."""
     fixed = tuple(n for n, i in enumerate(load.indices) if symbols(i) <= OF_A_TASK)
     free = [n for n in range(len(load.indices)) if n not in fixed]
-    queries = [n for n in free if load.indices[n] == sym("q")]
+    queries = [n for n in free if in_rows and load.indices[n] == sym("q")]
     ordered = [*queries[:1], *(n for n in free if n not in queries[:1])]
     return Target(load, fixed, tuple(ordered), bool(queries))

@@ -46,7 +46,15 @@ def explain(
     call = Call(sizes.n_b, sizes.n_h, sizes.n_q, n_k, engine.layout, (q, k, v, *tensors))
     operands = {"q": q, "k": k, "v": v, **values, **added_inputs(plan, call)}
     tile = getattr(config, "shape", None)
-    setting = Setting(plan, counted(plan), operands, (sizes.n_b, sizes.n_h, sizes.n_q, n_k), tile, engine.layout)
+    setting = Setting(
+        plan,
+        counted(plan),
+        operands,
+        (sizes.n_b, sizes.n_h, sizes.n_q, n_k),
+        tile,
+        engine.layout,
+        getattr(config, "box", ()),
+    )
     facts = keyset_facts(setting)
     return Explanation(
         name=spec.name,

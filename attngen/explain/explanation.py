@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attngen.codegen.analysis import Statistics
+    from attngen.codegen.analysis.boxes import BoxVisits
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class KeySetFacts:
 
     `visited` and `full` are the key ranges of a query tile as text, where `form` is "closed form". `pairs` bounds the
     visible pairs over all batches and heads; `row_keys` the keys of a row, where they are known. `tile` and `tiles` are
-    None where the chosen backend has no tiles.
+    None where the chosen backend has no tiles. `shapes`: on a grid, what tiles of every shape would visit, the best
+    first; the kernel's own is `box`, where its tiles are boxes.
     """
 
     title: str
@@ -42,6 +44,8 @@ class KeySetFacts:
     normalizer: str
     tile: tuple[int, int] | None
     tiles: Statistics | None
+    shapes: tuple[BoxVisits, ...] = ()
+    box: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
-from attngen.codegen.analysis import Arrays, Ranges, Sizes, patterns, schedule
+from attngen.codegen.analysis import Arrays, Ranges, Sizes, Statistics, patterns, schedule
+from attngen.codegen.analysis.boxes import BoxVisits, box_visits, shapes
 from attngen.codegen.analysis.rows import Facts, rows_are_safe
+from attngen.codegen.analysis.tiles import size_symbols
+from attngen.codegen.boxes import Boxes
 from attngen.codegen.pages import mask_of_batches
 from attngen.codegen.plan import BranchPlan, KeySetPlan, Plan
 from attngen.draw.cells import cells
@@ -19,6 +23,9 @@ from attngen.explain.loops import laws
 from attngen.ir.expr import Expr, loads
 from attngen.ir.nodes import Grid, Segments, Space
 from attngen.ir.text_expr import expr_text
+
+VOLUME = 64
+"""Tokens of a tile whose shapes are simulated, where the kernel's own tiles are no boxes."""
 
 CELLS = 32
 """Pairs without a closed form are counted from a raster of so many rows and columns, refined at the boundary."""
@@ -37,6 +44,7 @@ class Setting:
     extents: tuple[int, int, int, int]
     tile: tuple[int, int] | None
     layout: str
+    box: tuple[int, ...] = ()
 
     def keys_of(self, keyset: KeySetPlan, index: int) -> int:
         """The number of keys of a key set; the first one's are those of k."""
@@ -98,6 +106,13 @@ def _facts(
     closed = len(known) == len(exact) and bool(known) and min(sizes.n_q, sizes.n_k) > 0
     least, most = (sum(one.pairs for one in known),) * 2 if closed else _bounds(mask, space, sizes, arrays, places)
     tabled = schedule(mask, space, sizes, setting.tile or (64, 64), arrays, within=within)
+    simulated = _shapes(keyset, setting.box, sizes, arrays, places, times)
+    own = next((one for one in simulated if one.boxes.sides == setting.box), None)
+    tile, tiles = setting.tile, None if setting.tile is None else tabled.statistics()
+    if own is not None:
+        volume, cells = own.boxes.volume, max(1, sizes.n_q * sizes.n_k * sizes.n_b * sizes.n_h)
+        shares = own.full * volume**2 / cells, min(1.0, own.pairs / cells)
+        tile, tiles = (volume, volume), Statistics(own.tiles, own.visited, own.full, own.visited - own.full, *shares)
     return KeySetFacts(
         title=title,
         mask=_line(keyset.mask) if keyset.masked else "none: every key is visible",
@@ -110,9 +125,29 @@ def _facts(
         row_keys=(min(c.fewest for c in known), max(c.most for c in known)) if closed else None,
         loads=load_classes(branch, keyset),
         normalizer=laws(branch),
-        tile=setting.tile,
-        tiles=None if setting.tile is None else tabled.statistics(),
+        tile=tile,
+        tiles=tiles,
+        shapes=simulated,
+        box=() if own is None else setting.box,
     )
+
+
+def _shapes(
+    keyset: KeySetPlan, box: tuple[int, ...], sizes: Sizes, arrays: Arrays, places: list[tuple[int, int]], times: int
+) -> tuple[BoxVisits, ...]:
+    """What tiles of each shape would visit over all batches and heads, fewest pairs first."""
+    if not isinstance(keyset.space, Grid) or keyset.ranges is None or not keyset.ranges.axes:
+        return ()
+    dims = keyset.space.dims
+    found = []
+    for sides in shapes(dims, prod(box) if box else VOLUME):
+        boxes = Boxes(dims, sides)
+        every = [box_visits(keyset.ranges.axes, boxes, size_symbols(sizes, b, h), arrays) for b, h in places]
+        known = [one for one in every if one is not None]
+        if len(known) == len(every):
+            totals = (times * sum(getattr(one, name) for one in known) for name in ("tiles", "visited", "full"))
+            found.append(BoxVisits(boxes, *totals))
+    return tuple(sorted(found, key=lambda one: one.pairs))
 
 
 def _bounds(mask: Expr, space: Space, sizes: Sizes, arrays: Arrays, places: list[tuple[int, int]]) -> tuple[int, int]:

@@ -8,6 +8,9 @@ from attngen.explain.explanation import Explanation, KeySetFacts
 
 Line = tuple[str, str]
 
+MOST_SHAPES = 4
+"""Shapes of tiles on a grid that are shown, the best first."""
+
 
 def page(explanation: Explanation) -> str:
     """The page: a label, two blanks, a fact; one for each line."""
@@ -59,10 +62,18 @@ def _keyset(f: KeySetFacts) -> Iterator[Line]:
     yield "normalizer", f.normalizer
     if f.tiles is not None and f.tile is not None:
         t = f.tiles
-        size = f"{f.tile[0]} queries x {f.tile[1]} keys"
+        size = f"boxes of {_sides(f.box)}" if f.box else f"{f.tile[0]} queries x {f.tile[1]} keys"
         yield "tiles", f"{t.visited} of {t.tiles} visited ({size}): {t.full} full, {t.partial} partial"
+    for shape in f.shapes[:MOST_SHAPES]:
+        share, bound = shape.full / max(1, shape.visited), f"at most {shape.bound:.2f} x faster than all"
+        text = f"{shape.visited} of {shape.tiles} visited, {share:.0%} of them full, {bound}"
+        yield "shape", f"{_sides(shape.boxes.sides)}: {text}"
     least, most = f.pairs
     yield "pairs", f"{least} visible" if least == most else f"{least} to {most} visible"
+
+
+def _sides(box: tuple[int, ...]) -> str:
+    return " x ".join(map(str, box))
 
 
 def scaled(number: float, unit: str) -> str:

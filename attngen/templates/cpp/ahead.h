@@ -2,7 +2,7 @@
 // few dozen cache lines at a time, so a burst of requests stalls it as a burst of loads would: every register tile asks
 // for a few lines, and the products hide the rest.
 #pragma once
-#include "pages.h"
+#include "boxes.h"
 
 namespace attngen {
 
@@ -26,15 +26,15 @@ ATTNGEN_INLINE void go_on(Ahead& ahead) {
     }
 }
 
-// Tokens [begin, end) whose channels lie side by side; what lies in pages or is strided is not asked for.
+// Tokens [begin, end) whose channels lie side by side; what lies in pages or boxes or is strided is not asked for.
 template <class T>
 static inline Ahead::Run run_ahead(const Rows<T>& x, long begin, long end, int channels) {
   if (x.channel != 1 || begin >= end) return {};
   const long lines = (channels * (long)sizeof(T) + CACHE_LINE - 1) / CACHE_LINE;
   return {(const char*)&x.at(begin, 0), x.token * (long)sizeof(T), end - begin, lines, 0};
 }
-template <class T, class Index, int PAGE>
-static inline Ahead::Run run_ahead(const PagedRows<T, Index, PAGE>&, long, long, int) {
+template <class R>
+static inline Ahead::Run run_ahead(const R&, long, long, int) {
   return {};
 }
 

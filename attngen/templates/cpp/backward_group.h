@@ -49,7 +49,8 @@ static void prepare_row(const Args& args, const QueryTile& group, int r, BackScr
   real dout[S::DV_PAD] = {}, acc[S::DV_PAD] = {}, vsum[S::DV_PAD] = {};  // zeros beyond Dv, and where nothing was saved
   const auto from = K::dout(args, group.b, group.h);
   // The cotangent of a row without keys reaches nothing, not even the sink.
-  if (!B::counts || row.totals.count > 0)
+  const bool absent = !exists(from, q);
+  if (!absent && (!B::counts || row.totals.count > 0))
     for (int d = 0; d < B::DV; d++) dout[d] = widen(from.at(q, B::offset + d));
   if constexpr (B::saves_acc) {
     __builtin_memcpy(acc, more, sizeof(real) * B::DV);
@@ -58,7 +59,7 @@ static void prepare_row(const Args& args, const QueryTile& group, int r, BackScr
   if constexpr (B::saves_vsum) __builtin_memcpy(vsum, more, sizeof(real) * B::DV);
   typedef typename S::Words::number number;
   number* dacc = (number*)scratch.dacc + (long)r * S::DV_PAD;
-  const bool empty = B::drops_massless && row.totals.mass == 0;
+  const bool empty = absent || (B::drops_massless && row.totals.mass == 0);
   vf dmass = {};
   typename G::Sums sums = {};
   for (int d = 0; d < S::DV_PAD; d += W) {

@@ -168,12 +168,15 @@ static __attribute__((noinline)) void save_row(const Scratch<B>& scratch, int g,
   if constexpr (B::saves_vsum) __builtin_memcpy(to, scratch.v_sum + at, sizeof(real) * B::DV);
 }
 
-template <class T>
-static inline void store_row(Rows<T> out, long i, const real* x, int columns) {
+template <class R>
+static inline void store_row(const R& out, long i, const real* x, int columns) {
+  typedef typename R::element T;
+  if (!exists(out, i)) return;
+  T* row = &out.at(i, 0);
   int d = 0;
   if (out.channel == 1)
-    for (; d < columns; d += W) store_first(&out.at(i, d), load(x + d), columns - d);
-  for (; d < columns; d++) out.at(i, d) = narrow<T>::of(x[d]);
+    for (; d < columns; d += W) store_first(row + d, load(x + d), columns - d);
+  for (; d < columns; d++) row[d * out.channel] = narrow<T>::of(x[d]);
 }
 
 // Divides, combines and writes the rows of one finished query tile. A single branch goes straight to the output;
@@ -183,9 +186,10 @@ static void finish_tile(const Args& args, const QueryTile& q, Scratch<B>& scratc
   typedef Shape<B> S;
   RowState<B, S::QT>& state = scratch.state[g];
   const auto out = K::out(args, q.b, q.h);
-  const Rows<real> saved = K::saved(args, q.b, q.h);
+  const auto saved = K::saved(args, q.b, q.h);
   real finished[S::DV_PAD];
   for (int r = 0; r < q.rows(); r++) {
+    if (!exists(out, q.begin + r)) continue;
     const typename B::Row& row = state.row[r];
     const RowTotals totals = row_totals<B>(state, r);
     if (__builtin_expect(saved.data != nullptr, 0)) save_row<B>(scratch, g, r, totals, &saved.at(q.begin + r, 0));

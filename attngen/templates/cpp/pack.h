@@ -5,8 +5,8 @@
 //   keys     [panel of keys][word of D][key]        transposed; keys beyond the sequence are zero
 //   values   [panel of columns][word of keys][column]   columns beyond Dv are zero
 #pragma once
+#include "boxes.h"
 #include "gemm.h"
-#include "pages.h"
 
 namespace attngen {
 
@@ -29,8 +29,8 @@ ATTNGEN_INLINE uint32_t channel_word(PairWords, const R& x, long i, long d, long
 ATTNGEN_INLINE vf load_channel_words(PairWords, const bf16* p) { return vf(_mm512_loadu_ps(p)); }
 #endif
 
-template <class Words, class T, int D>
-static inline void pack_queries(Rows<const T> q, long first, int rows, typename Words::word* out) {
+template <class Words, class T, int D, class R>
+static inline void pack_queries(const R& q, long first, int rows, typename Words::word* out) {
   constexpr int DW = (D + Words::per_word - 1) / Words::per_word;
   const bool dense = q.channel == 1 && DW >= W && D % Words::per_word == 0;
   for (int r = 0; r < rows; r++, out += DW) {
@@ -52,14 +52,20 @@ static inline void pack_keys(const R& k, long first, int begin, int end, int pre
   const bool dense = k.channel == 1 && DW >= W && D % Words::per_word == 0;
   for (int j = begin; j < end; j += W) {
     typename Words::word* to = out + (j / WIDTH) * (DW * WIDTH) + j % WIDTH;
-    if (dense && evenly_spaced(k, first + j, W)) {
-      const Rows<const T> run = j < present ? run_from(k, first + j) : Rows<const T>{};
+    if (dense) {
+      const T* row[W] = {};
+      if (evenly_spaced(k, first + j, W)) {
+        const Rows<const T> run = j < present ? run_from(k, first + j) : Rows<const T>{};
+        for (int i = 0; i < W; i++) row[i] = run.data + i * run.token;
+      } else {
+        for (int i = 0; i < W && j + i < present; i++) row[i] = &k.at(first + j + i, 0);
+      }
       for (int d = 0; d < DW; d += W) {
         int at = d + W <= DW ? d : DW - W;
         vf block[W];
 #pragma GCC unroll 16
         for (int i = 0; i < W; i++)
-          block[i] = j + i < present ? load_channel_words(Words(), &run.at(i, at * Words::per_word)) : vf{};
+          block[i] = j + i < present ? load_channel_words(Words(), row[i] + at * Words::per_word) : vf{};
         transpose(block);
 #pragma GCC unroll 16
         for (int i = 0; i < W; i++) store((real*)(to + (at + i) * WIDTH), block[i]);

@@ -18,6 +18,8 @@ template <class T, class Index, int PAGE>
 static inline bool same_tokens(const PagedRows<T, Index, PAGE>& a, const PagedRows<T, Index, PAGE>& b) {
   return a.data == b.data && a.table == b.table;
 }
+template <class T, class Order>
+static inline bool same_tokens(const BoxRows<T, Order>& a, const BoxRows<T, Order>& b) { return a.data == b.data; }
 
 template <class B, class KS, int I = 0, class Args>
 static inline bool same_keys(const Args& args, int h, int g) {

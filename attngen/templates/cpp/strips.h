@@ -78,11 +78,12 @@ static inline Interval touched(const Target& target, long begin, long end) {
 
 template <class R>
 static inline void add_rows(const R& total, long first, const real* rows, long count, int columns, int pad) {
-  for (long i = 0; i < count; i++)
-    for (int d = 0; d < columns; d += W) {
-      real* at = &total.at(first + i, d);
-      store_first(at, load_first((const real*)at, columns - d) + load(rows + i * pad + d), columns - d);
-    }
+  for (long i = 0; i < count; i++) {
+    if (!exists(total, first + i)) continue;
+    real* to = &total.at(first + i, 0);  // channels of a total lie side by side
+    for (int d = 0; d < columns; d += W)
+      store_first(to + d, load_first((const real*)to + d, columns - d) + load(rows + i * pad + d), columns - d);
+  }
 }
 
 template <class G, int I = 0, class Args>

@@ -24,6 +24,7 @@ struct Tensor {
 // The tokens of one (batch, head): element (i, d) is data[i * token + d * channel].
 template <class T>
 struct Rows {
+  typedef T element;
   T* data;
   long token, channel;
   T& at(long i, long d) const { return data[i * token + d * channel]; }

@@ -186,7 +186,7 @@ struct Branch0 {
     }
     return row;
   }
-  template <int I> static Rows<const float> q(const Args& a, int b, int h) {
+  template <int I> static auto q(const Args& a, int b, int h) {
     {
     const float* data = (const float*)a.q_data + 0 * a.q_stride[3];
     return rows_of<const float>(Tensor{data, {a.q_stride[0], a.q_stride[1], a.q_stride[2], a.q_stride[3]}}, b, h * a.q_size[1] / a.call.heads);
@@ -245,13 +245,14 @@ struct Kernel {
   static constexpr bool wants_lse = true, masked = true;
   static const int32_t* units(const Args& a) { return nullptr; }
   template <class F> static void for_each_branch(F&& f) { f(Branch0{}); }
-  static Rows<float> out(const Args& a, int b, int h) {
+  template <class T> using Queries = Rows<T>;
+  static Queries<float> out(const Args& a, int b, int h) {
     return {(float*)a.out_data + b * a.out_stride[0] + h * a.out_stride[1], (long)a.out_stride[2], (long)a.out_stride[3]};
   }
-  static Rows<real> lse(const Args& a, int b, int h) {
+  static Queries<real> lse(const Args& a, int b, int h) {
     return {(real*)a.lse_data + (b * a.call.heads + h) * a.call.queries, 1, 1};
   }
-  static Rows<real> saved(const Args& a, int b, int h) {
+  static Queries<real> saved(const Args& a, int b, int h) {
     real* rows = (real*)a.rows_data;
     return {rows ? rows + (b * a.call.heads + h) * a.call.queries * saved_columns : rows, saved_columns, 1};
   }

@@ -12,8 +12,8 @@ struct Args {
   int64_t out_stride[4];
 };
 struct Tile {
-  static constexpr int QT = 24, KT = 192, G = 16;
-  static constexpr int QK_MR = 6, QK_NV = 2, PV_MR = 6, PV_NV = 2;
+  static constexpr int QT = 32, KT = 96, G = 12;
+  static constexpr int QK_MR = 4, QK_NV = 2, PV_MR = 4, PV_NV = 2;
 };
 
 struct Row0 {
@@ -42,12 +42,12 @@ struct KeySet0_0 {
   }
   template <class F> static void segments(const Args& a, int b, int h, long q_begin, long q_end, F&& f) {
     const int64_t q_first = q_begin, q_last = q_end - 1;
-    const bool same_0 = true;
-    const int64_t q_first_0 = same_0 ? q_first / 9 % 8 : 0;
-    const int64_t q_last_0 = same_0 ? q_last / 9 % 8 : 7;
-    const bool same_1 = q_first / 9 == q_last / 9;
-    const int64_t q_first_1 = same_1 ? q_first / 1 % 9 : 0;
-    const int64_t q_last_1 = same_1 ? q_last / 1 % 9 : 8;
+    const bool q_same_0 = true;
+    const int64_t q_first_0 = q_same_0 ? q_first / 9 % 8 * 1 : 0;
+    const int64_t q_last_0 = q_same_0 ? q_last / 9 % 8 * 1 + 0 : 7;
+    const bool q_same_1 = q_first / 9 == q_last / 9;
+    const int64_t q_first_1 = q_same_1 ? q_first / 1 % 9 * 1 : 0;
+    const int64_t q_last_1 = q_same_1 ? q_last / 1 % 9 * 1 + 0 : 8;
     const int64_t t0 = int64_t(0LL);
     const int64_t t1 = int64_t(5LL);
     const int64_t t2 = int64_t(1LL);
@@ -83,21 +83,23 @@ struct KeySet0_0 {
     int64_t end_1[] = {t28};
     visit_union(begin_0, end_0, 8, [&](long low_0, long high_0) {
     for (long at_0 = low_0; at_0 < high_0; at_0++) {
-        visit_union(begin_1, end_1, 9, [&](long low, long high) { f((0 + at_0) * 9 + low, (0 + at_0) * 9 + high); });
+        visit_union(begin_1, end_1, 9, [&](long low, long high) { f(((0 + at_0) * 9 + low) * 1, ((0 + at_0) * 9 + high) * 1); });
     } });
   }
   static bool full(const Args& a, int b, int h, long q_begin, long q_end, long k_begin, long k_end) {
     const int64_t q_first = q_begin, q_last = q_end - 1;
-    const bool same_0 = true;
-    const int64_t q_first_0 = same_0 ? q_first / 9 % 8 : 0;
-    const int64_t q_last_0 = same_0 ? q_last / 9 % 8 : 7;
-    const bool same_1 = q_first / 9 == q_last / 9;
-    const int64_t q_first_1 = same_1 ? q_first / 1 % 9 : 0;
-    const int64_t q_last_1 = same_1 ? q_last / 1 % 9 : 8;
-    const int64_t low_0 = true ? k_begin / 9 % 8 : 0;
-    const int64_t high_0 = true ? (k_end - 1) / 9 % 8 + 1 : 8;
-    const int64_t low_1 = k_begin / 9 == (k_end - 1) / 9 ? k_begin / 1 % 9 : 0;
-    const int64_t high_1 = k_begin / 9 == (k_end - 1) / 9 ? (k_end - 1) / 1 % 9 + 1 : 9;
+    const bool q_same_0 = true;
+    const int64_t q_first_0 = q_same_0 ? q_first / 9 % 8 * 1 : 0;
+    const int64_t q_last_0 = q_same_0 ? q_last / 9 % 8 * 1 + 0 : 7;
+    const bool q_same_1 = q_first / 9 == q_last / 9;
+    const int64_t q_first_1 = q_same_1 ? q_first / 1 % 9 * 1 : 0;
+    const int64_t q_last_1 = q_same_1 ? q_last / 1 % 9 * 1 + 0 : 8;
+    const bool k_same_0 = true;
+    const int64_t k_first_0 = k_same_0 ? k_begin / 9 % 8 * 1 : 0;
+    const int64_t k_last_0 = k_same_0 ? (k_end - 1) / 9 % 8 * 1 + 0 : 7;
+    const bool k_same_1 = k_begin / 9 == (k_end - 1) / 9;
+    const int64_t k_first_1 = k_same_1 ? k_begin / 1 % 9 * 1 : 0;
+    const int64_t k_last_1 = k_same_1 ? (k_end - 1) / 1 % 9 * 1 + 0 : 8;
     const int64_t t0 = int64_t(0LL);
     const int64_t t1 = int64_t(5LL);
     const int64_t t2 = int64_t(1LL);
@@ -127,7 +129,7 @@ struct KeySet0_0 {
     const int64_t t26 = maximum(t0, t25);
     const int64_t t27 = int64_t(4LL);
     const int64_t t28 = (t26 + t27);
-    return ((t5 <= low_0 && high_0 <= t10)) && ((t19 <= low_1 && high_1 <= t28));
+    return ((t5 <= k_first_0 && k_last_0 < t10)) && ((t19 <= k_first_1 && k_last_1 < t28));
   }
   static vb mask(const Row0& row, const Keys& keys) {
     const vi t0 = floor_div(keys.index, integer(9));
@@ -208,7 +210,7 @@ struct Branch0 {
     }
     return row;
   }
-  template <int I> static Rows<const float> q(const Args& a, int b, int h) {
+  template <int I> static auto q(const Args& a, int b, int h) {
     {
     const float* data = (const float*)a.q_data + 0 * a.q_stride[3];
     return rows_of<const float>(Tensor{data, {a.q_stride[0], a.q_stride[1], a.q_stride[2], a.q_stride[3]}}, b, h * a.q_size[1] / a.call.heads);
@@ -265,13 +267,14 @@ struct Kernel {
   static constexpr bool wants_lse = true, masked = true;
   static const int32_t* units(const Args& a) { return nullptr; }
   template <class F> static void for_each_branch(F&& f) { f(Branch0{}); }
-  static Rows<float> out(const Args& a, int b, int h) {
+  template <class T> using Queries = Rows<T>;
+  static Queries<float> out(const Args& a, int b, int h) {
     return {(float*)a.out_data + b * a.out_stride[0] + h * a.out_stride[1], (long)a.out_stride[2], (long)a.out_stride[3]};
   }
-  static Rows<real> lse(const Args& a, int b, int h) {
+  static Queries<real> lse(const Args& a, int b, int h) {
     return {(real*)a.lse_data + (b * a.call.heads + h) * a.call.queries, 1, 1};
   }
-  static Rows<real> saved(const Args& a, int b, int h) {
+  static Queries<real> saved(const Args& a, int b, int h) {
     real* rows = (real*)a.rows_data;
     return {rows ? rows + (b * a.call.heads + h) * a.call.queries * saved_columns : rows, saved_columns, 1};
   }

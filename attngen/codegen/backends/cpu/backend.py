@@ -54,7 +54,7 @@ class CpuBackend:
         return (default(isa.choose(), plan),)
 
     def emit(self, plan: Plan, config: CpuConfig) -> SourceFile:
-        return emit(lowered(plan), config)
+        return emit(lowered(plan).in_boxes(config.box), config)
 
     def build(self, plan: Plan, config: CpuConfig) -> Built:
         """The kernel from the cache, or built into it. Raises `BuildError` with the generated line."""
@@ -97,7 +97,7 @@ class CpuBackend:
         return (default_backward(isa.choose(), plan),)
 
     def emit_backward(self, plan: Plan, config: CpuConfig, wanted: frozenset[str]) -> SourceFile:
-        return emit_backward(lowered(plan), config, lowered_wanted(plan, wanted))
+        return emit_backward(lowered(plan).in_boxes(config.box), config, lowered_wanted(plan, wanted))
 
     def build_backward(self, plan: Plan, config: CpuConfig, wanted: frozenset[str]) -> Built:
         """The backward from the cache, or built into it."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal
 
 from attngen.codegen.analysis.blocks import common_blocks
+from attngen.codegen.analysis.boxes import best_shape
+from attngen.codegen.boxes import Boxes
 from attngen.codegen.plan import Plan
 from attngen.ir.expr import const
+from attngen.ir.nodes import Grid
 
 
 @dataclass(frozen=True, slots=True)
 class CpuConfig:
     """Rows of a query tile, keys of a key tile, query tiles that share one packed key tile, and the register tiles:
-    rows x vectors of the score product and of the value product."""
+    rows x vectors of the score product and of the value product. `box`: the sides of a box of a grid, which is
+    a query tile; without them a query tile is a run of tokens."""
 
     isa: str
     query_tile: int
@@ -23,6 +28,7 @@ class CpuConfig:
     score_vectors: int
     value_rows: int
     value_vectors: int
+    box: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -35,16 +41,19 @@ class CpuConfig:
         return self.query_tile, self.group
 
     def __str__(self) -> str:
+        box = f" box{'x'.join(map(str, self.box))}" if self.box else ""
         return (
             f"{self.isa} q{self.query_tile} k{self.key_tile} g{self.group} "
-            f"qk{self.score_rows}x{self.score_vectors} pv{self.value_rows}x{self.value_vectors}"
+            f"qk{self.score_rows}x{self.score_vectors} pv{self.value_rows}x{self.value_vectors}{box}"
         )
 
 
 Reach = Literal["all", "prefix", "some"]
 """Which keys a row may see: all, the first ones (a causal mask, lengths), or any (a window, documents)."""
 
-AVX512: dict[Reach, tuple[int, ...]] = {
+Numbers = tuple[int, int, int, int, int, int, int]
+
+AVX512: dict[Reach, Numbers] = {
     "all": (48, 192, 16, 6, 4, 6, 4),
     "prefix": (48, 192, 16, 8, 3, 6, 4),
     "some": (32, 256, 24, 8, 2, 8, 2),
@@ -59,6 +68,9 @@ BLOCK_ROWS, BLOCK_KEYS = 32, 64
 ROWS_OF_BLOCKS = {"avx512_bf16": 8, "avx512": 8, "avx2": 4, "portable": 4}
 """Rows of a register tile that divide those."""
 
+BOX, KEYS_OF_BOXES = 32, 256
+"""Tokens of a box, and about how many keys of boxes are packed together."""
+
 GROUP_NUMBERS = 200_000
 """Numbers of 4 bytes: most of a second-level cache of 1 MiB."""
 
@@ -68,7 +80,7 @@ OTHERS: dict[str, CpuConfig] = {
 }
 
 
-BACKWARD_AVX512: dict[Reach, tuple[int, ...]] = {
+BACKWARD_AVX512: dict[Reach, Numbers] = {
     "all": (64, 128, 6, 8, 2, 8, 2),
     "prefix": (64, 128, 6, 8, 2, 8, 2),
     "some": (32, 128, 8, 8, 2, 8, 2),
@@ -84,8 +96,9 @@ BACKWARD_OTHERS: dict[str, CpuConfig] = {
 def default(isa: str, plan: Plan) -> CpuConfig:
     """The first guess; float64 runs on portable vectors."""
     if plan.problem.dtype == "fp64":
-        return OTHERS["portable"]
+        return in_boxes(OTHERS["portable"], plan)
     config = within_blocks(OTHERS[isa] if isa in OTHERS else CpuConfig(isa, *AVX512[reach(plan)]), plan)
+    config = in_boxes(config, plan)
     if isa in OTHERS:
         return config
     # Queries and accumulators of a group stay in the second-level cache, beside a block of keys and values.
@@ -96,9 +109,40 @@ def default(isa: str, plan: Plan) -> CpuConfig:
 def default_backward(isa: str, plan: Plan) -> CpuConfig:
     """The first guess for a backward."""
     if plan.problem.dtype == "fp64":
-        return BACKWARD_OTHERS["portable"]
+        return in_boxes(BACKWARD_OTHERS["portable"], plan)
     config = BACKWARD_OTHERS[isa] if isa in BACKWARD_OTHERS else CpuConfig(isa, *BACKWARD_AVX512[reach(plan)])
-    return within_blocks(config, plan)
+    return in_boxes(within_blocks(config, plan), plan)
+
+
+def in_boxes(config: CpuConfig, plan: Plan) -> CpuConfig:
+    """The config with query tiles that are boxes, where keys on a grid are restricted axis by axis."""
+    space = plan.spec.space
+    if not isinstance(space, Grid) or len(space.dims) < 2 or prod(space.dims) < 2 * BOX:
+        return config
+    axes = []
+    for branch in plan.branches:
+        main, *others = branch.keysets
+        # A scan takes keys in their order; without a mask, nothing would hide what pads the boxes at the edge.
+        if branch.scan is not None or not main.masked or any(keyset.masked for keyset in others):
+            return config
+        if main.ranges is None or not main.ranges.axes:
+            return config
+        axes.append(main.ranges.axes)
+    sides = best_shape(axes, space.dims, BOX)
+    in_row = Boxes(space.dims, sides).counts[-1]
+    # Blocks of keys that do not reach into the next row of boxes.
+    most = max(1, KEYS_OF_BOXES // BOX)
+    boxes = max(n for n in range(1, most + 1) if in_row % n == 0)
+    high = ROWS_OF_BLOCKS[config.isa]
+    return replace(
+        config,
+        box=sides,
+        query_tile=BOX,
+        key_tile=BOX * (boxes if 2 * boxes >= min(most, in_row) else most),
+        group=max(1, config.group * config.query_tile // BOX),
+        score_rows=high,
+        value_rows=high,
+    )
 
 
 def within_blocks(config: CpuConfig, plan: Plan) -> CpuConfig:

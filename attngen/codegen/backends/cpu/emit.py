@@ -32,6 +32,8 @@ class ForwardHoles:
     pv_rows: int
     pv_vectors: int
     branches: str
+    query_rows: str
+    n_q: str
     branch_count: int
     width: int
     saved_columns: int
@@ -45,6 +47,7 @@ class ForwardHoles:
 def emit(plan: Plan, config: CpuConfig) -> SourceFile:
     """The whole translation unit, headers included."""
     arguments = arguments_of(plan)
+    scope = Scope(plan, arguments)
     dtype = plan.problem.dtype
     holes = ForwardHoles(
         title=f"attngen: forward, {dtype}, {config}",
@@ -58,6 +61,8 @@ def emit(plan: Plan, config: CpuConfig) -> SourceFile:
         pv_rows=config.value_rows,
         pv_vectors=config.value_vectors,
         branches="\n".join(print_branches(plan, arguments)),
+        query_rows=scope.rows_type("T", plan.order is not None),
+        n_q=scope.queries("a."),
         branch_count=len(plan.branches),
         width=plan.width,
         saved_columns=saved_columns(plan),
@@ -75,7 +80,7 @@ def emit(plan: Plan, config: CpuConfig) -> SourceFile:
 def print_branches(plan: Plan, arguments: Arguments) -> list[str]:
     """The structs of every branch, each with those of its row and key sets."""
     scope = Scope(plan, arguments)
-    offset, texts = 0, []
+    offset, texts = 0, [scope.boxes()] if plan.order is not None else []
     for i, branch in enumerate(plan.branches):
         texts.append(print_branch(scope, i, branch, offset))
         if isinstance(plan.spec.combine, Concat):

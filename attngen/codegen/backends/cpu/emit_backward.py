@@ -33,6 +33,8 @@ class BackwardHoles:
     pv_rows: int
     pv_vectors: int
     branches: str
+    query_rows: str
+    n_q: str
     each_gradient: str
     element: str
     columns: int
@@ -56,6 +58,8 @@ def emit_backward(plan: Plan, config: CpuConfig, wanted: frozenset[str]) -> Sour
         pv_rows=config.value_rows,
         pv_vectors=config.value_vectors,
         branches="\n".join([*print_branches(plan, arguments), *gradients]),
+        query_rows=scope.rows_type("T", plan.order is not None),
+        n_q=scope.queries("a."),
         each_gradient=" ".join(f"f(Gradient{i}{{}});" for i in range(len(plan.branches))),
         element=ELEMENT[dtype],
         columns=saved_columns(plan),

@@ -175,5 +175,5 @@ def _choose_dots(scope: Scope, keyset: KeySetPlan) -> str:
     parts = []
     for i, dot in enumerate(keyset.dots):
         condition = f"    if constexpr (I == {i}) {{\n" if i + 1 < len(keyset.dots) else "    {\n"
-        parts.append(condition + scope.rows_of(dot.q, dot.q_start, keyset) + "\n    }")
+        parts.append(condition + scope.rows_of(dot.q, dot.q_start, keyset, scope.order is not None) + "\n    }")
     return "\n".join(parts)

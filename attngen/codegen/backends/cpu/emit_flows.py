@@ -42,7 +42,8 @@ def pair_flow(
     strides = f"{args}targets_{branch}[{place}].stride"
     uniform = [f"{_row_index(target, n, i.text, sizes)} * {strides}[{n}]" for n, i in indices.items() if not i.vector]
     copy = " + ".join([f"copies[{place}]", *uniform])
-    step = unit_step(target.load.indices[varying[0]], lane) if len(varying) == 1 else None
+    in_rows = lane != "kv" or scope.order is None  # neighbouring keys are neighbours in memory
+    step = unit_step(target.load.indices[varying[0]], lane) if len(varying) == 1 and in_rows else None
     if step in (1, -1):
         n = varying[0]
         start = printer.emit(substitute(target.load.indices[n], {lane: const(0)}))

@@ -81,7 +81,8 @@ def print_gradient(scope: Scope, index: int, branch: BranchPlan, wanted: frozens
             f"f(KeySet{index}_{j}{{}}, KeySetGradient{index}_{j}{{}}, Number<{j}>{{}});" for j in order
         ),
         queries="\n".join(
-            choose(i, len(main.dots), total_rows(scope, dot.q, dot.q_start, main)) for i, dot in enumerate(main.dots)
+            choose(i, len(main.dots), total_rows(scope, dot.q, dot.q_start, main, scope.order is not None))
+            for i, dot in enumerate(main.dots)
         ),
         target_base=_target_base(scope, index, branch, targets),
         fields="\n".join(f"  {SCALAR[expr.type]} {name};" for r in rows for expr, name in r.fields.items()),

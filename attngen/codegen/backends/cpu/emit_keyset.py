@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from attngen.codegen.analysis import AxisRanges, Ranges
 from attngen.codegen.backends.cpu.abi import table_name
@@ -38,7 +39,8 @@ def print_keyset(
 ) -> str:
     """The struct KeySet<branch>_<key set>; row-uniform parts go to `rows`."""
     trivial = isinstance(keyset.core, Sym) and keyset.core.name == "dot[0]"
-    length = scope.length("a.", keyset)
+    tokens = f"int64_t({scope.order.tokens})" if scope.order is not None and scope.boxed(keyset) else None
+    length = tokens or scope.length("a.", keyset)
     holes = KeySetHoles(
         name=f"KeySet{place[0]}_{place[1]}",
         row=row,
@@ -51,7 +53,7 @@ def print_keyset(
         values=scope.keys_of(keyset.v, keyset.v_start, keyset),
         segments=_segments(scope, place, keyset, length),
         full=_full(scope, place, keyset),
-        mask=_lanes(scope, keyset, rows, keyset.mask, "bool"),
+        mask=_lanes(scope, keyset, rows, scope.exists(keyset), "bool"),
         score=_lanes(scope, keyset, rows, keyset.core, "float"),
         weight="    return splat(real(1));" if weight is None else _lanes(scope, keyset, rows, weight, "float"),
     )
@@ -125,23 +127,30 @@ def _table_row(place: tuple[int, int]) -> str:
 
 
 def _tile_printer(scope: Scope, keyset: KeySetPlan) -> tuple[Printer, list[str]]:
-    """A printer over tile bounds, and the statements that define them: flat ones, and coordinates on a grid.
-
-    A flat tile covers, along an axis, what its ends say while all slower coordinates agree, and all of it otherwise.
-    """
-    lines = ["    const int64_t q_first = q_begin, q_last = q_end - 1;"]
-    below = 1
-    steps: list[int] = []
-    for size in reversed(scope.dims):
-        steps.insert(0, below)
-        below *= size
-    for i, (size, step) in enumerate(zip(scope.dims, steps, strict=True)):
-        outer = step * size
-        same = "true" if i == 0 else f"q_first / {outer} == q_last / {outer}"
-        lines.append(f"    const bool same_{i} = {same};")
-        lines.append(f"    const int64_t q_first_{i} = same_{i} ? q_first / {step} % {size} : 0;")
-        lines.append(f"    const int64_t q_last_{i} = same_{i} ? q_last / {step} % {size} : {size - 1};")
+    """A printer over tile bounds, and the statements that define them: flat ones, and coordinates on a grid."""
+    lines = ["    const int64_t q_first = q_begin, q_last = q_end - 1;", *_span(scope, "q", "q_first", "q_last")]
     return scope.printer(scope.tile(keyset), args="a."), lines
+
+
+def _span(scope: Scope, name: str, first: str, last: str) -> list[str]:
+    """Statements for the first and the last coordinates, {name}_first_0 and so on, of tokens `first` to `last`.
+
+    They cover, along an axis, what their ends say while all slower coordinates agree, and all of it otherwise. Tokens
+    in boxes cover all of each box, padding included.
+    """
+    order = scope.order
+    counts, sides = (scope.dims, (1,) * scope.rank) if order is None else (order.counts, order.sides)
+    volume = 1 if order is None else order.volume
+    lines: list[str] = []
+    for i, (count, side) in enumerate(zip(counts, sides, strict=True)):
+        step = volume * prod(counts[i + 1 :])
+        outer = step * count
+        same = "true" if i == 0 else f"{first} / {outer} == {last} / {outer}"
+        lines.append(f"    const bool {name}_same_{i} = {same};")
+        begin, end = f"{first} / {step} % {count} * {side}", f"{last} / {step} % {count} * {side} + {side - 1}"
+        lines.append(f"    const int64_t {name}_first_{i} = {name}_same_{i} ? {begin} : 0;")
+        lines.append(f"    const int64_t {name}_last_{i} = {name}_same_{i} ? {end} : {count * side - 1};")
+    return lines
 
 
 def _bound(printer: Printer, expr: Expr) -> str:
@@ -149,28 +158,31 @@ def _bound(printer: Printer, expr: Expr) -> str:
 
 
 def _box_segments(scope: Scope, printer: Printer, ranges: Ranges) -> str:
-    """Nested loops over the slower axes; along the fastest one, intervals of consecutive keys."""
-    assert ranges.axes is not None
+    """Nested loops over the slower axes; along the fastest one, intervals of consecutive keys, or of boxes of them."""
     if not all(axis.outer for axis in ranges.axes):
         return "    (void)f;"
+    order = scope.order
+    counts, volume = (scope.dims, 1) if order is None else (order.counts, order.volume)
     depth = len(ranges.axes)
     lines: list[str] = []
     for i, axis in enumerate(ranges.axes):
         bounds = [(_bound(printer, low), _bound(printer, high)) for low, high in axis.outer]
         lines.append(f"    int64_t begin_{i}[] = {{{', '.join(b for b, _ in bounds)}}};")
         lines.append(f"    int64_t end_{i}[] = {{{', '.join(e for _, e in bounds)}}};")
+        if order is not None:
+            lines.append(f"    to_boxes(begin_{i}, end_{i}, {order.sides[i]});")
     lines = [*printer.lines, *lines]
     flat = "0"
     for i in range(depth - 1):
         pad = "    " * (i + 1)
-        lines.append(f"{pad}visit_union(begin_{i}, end_{i}, {scope.dims[i]}, [&](long low_{i}, long high_{i}) {{")
+        lines.append(f"{pad}visit_union(begin_{i}, end_{i}, {counts[i]}, [&](long low_{i}, long high_{i}) {{")
         lines.append(f"{pad}for (long at_{i} = low_{i}; at_{i} < high_{i}; at_{i}++) {{")
-        flat = f"({flat} + at_{i}) * {scope.dims[i + 1]}"
+        flat = f"({flat} + at_{i}) * {counts[i + 1]}"
     last = depth - 1
     pad = "    " * depth
     lines.append(
-        f"{pad}visit_union(begin_{last}, end_{last}, {scope.dims[last]}, "
-        f"[&](long low, long high) {{ f({flat} + low, {flat} + high); }});"
+        f"{pad}visit_union(begin_{last}, end_{last}, {counts[last]}, "
+        f"[&](long low, long high) {{ f(({flat} + low) * {volume}, ({flat} + high) * {volume}); }});"
     )
     lines.extend("    " * (i + 1) + "} });" for i in range(depth - 2, -1, -1))
     return "\n".join(lines)
@@ -178,25 +190,16 @@ def _box_segments(scope: Scope, printer: Printer, ranges: Ranges) -> str:
 
 def _box_full(scope: Scope, printer: Printer, ranges: Ranges) -> str:
     """The tile of keys spans a box of the grid; it is full where every axis of the box lies in one inner interval."""
-    assert ranges.axes is not None
-    lines: list[str] = []
-    step = 1
-    steps: list[int] = []
-    for size in reversed(scope.dims):
-        steps.insert(0, step)
-        step *= size
-    tests: list[str] = []
-    for i, (axis, size, below) in enumerate(zip(ranges.axes, scope.dims, steps, strict=True)):
-        outer = below * size
-        same = "true" if i == 0 else f"k_begin / {outer} == (k_end - 1) / {outer}"
-        lines.append(f"    const int64_t low_{i} = {same} ? k_begin / {below} % {size} : 0;")
-        lines.append(f"    const int64_t high_{i} = {same} ? (k_end - 1) / {below} % {size} + 1 : {size};")
-        tests.append(_inside(printer, axis, i))
+    lines = _span(scope, "k", "k_begin", "(k_end - 1)")
+    tests = [_inside(printer, axis, i) for i, axis in enumerate(ranges.axes)]
+    if scope.order is not None:
+        # Queries past the edge see nothing.
+        tests += [f"q_last_{i} < {dim}" for i, dim in enumerate(scope.dims) if scope.order.padded(i)]
     return "\n".join([*lines, *printer.lines, f"    return {' && '.join(tests)};"])
 
 
 def _inside(printer: Printer, axis: AxisRanges, i: int) -> str:
     options = [
-        f"({_bound(printer, low)} <= low_{i} && high_{i} <= {_bound(printer, high)})" for low, high in axis.inner
+        f"({_bound(printer, low)} <= k_first_{i} && k_last_{i} < {_bound(printer, high)})" for low, high in axis.inner
     ]
     return f"({' || '.join(options) or 'false'})"

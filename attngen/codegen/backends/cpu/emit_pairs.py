@@ -50,6 +50,7 @@ class PairPrinter:
         body, flows = self._pair(found)
         sums = [flow for flow in flows if flow.of_row]
         trivial = isinstance(self.keyset.core, Sym) and self.keyset.core.name == "dot[0]"
+        boxed = self.scope.boxed(self.keyset)
         holes = PairHoles(
             name=name,
             row=row,
@@ -61,10 +62,10 @@ class PairPrinter:
             keep=self._one(found.keep),
             before_share=self._one(found.before if self.branch.scan else None),
             keys="\n".join(
-                choose(i, len(self.keyset.dots), total_rows(self.scope, dot.k, dot.k_start, self.keyset))
+                choose(i, len(self.keyset.dots), total_rows(self.scope, dot.k, dot.k_start, self.keyset, boxed))
                 for i, dot in enumerate(self.keyset.dots)
             ),
-            values=total_rows(self.scope, self.keyset.v, self.keyset.v_start, self.keyset),
+            values=total_rows(self.scope, self.keyset.v, self.keyset.v_start, self.keyset, boxed),
         )
         return render("cpp/keyset_gradient.cpp.jinja", holes)
 
@@ -138,8 +139,8 @@ def choose(i: int, count: int, body: str) -> str:
     return (f"    if constexpr (I == {i}) {{\n" if i + 1 < count else "    {\n") + body + "\n    }"
 
 
-def total_rows(scope: Scope, view: View, start: int, keyset: KeySetPlan) -> str:
-    """The body of a function (a, b, h) that gives the rows of the total that a view adds to."""
+def total_rows(scope: Scope, view: View, start: int, keyset: KeySetPlan, boxed: bool) -> str:
+    """The body of a function (a, b, h) that gives the rows of the total that a view adds to, perhaps in boxes."""
     name = scope.arguments.field(view.tensor)
     lines, head = scope.head_of(view, keyset)
     space = scope.pages(keyset)
@@ -147,5 +148,6 @@ def total_rows(scope: Scope, view: View, start: int, keyset: KeySetPlan) -> str:
         data = f"(real*)a.d_{name}_data + {start}"
         return "\n".join([*lines, scope.paged_rows(space, "real", data, head, f"a.d_{name}")])
     strides = ", ".join(f"a.d_{name}_stride[{i}]" for i in range(4))
-    lines.append(f"    return rows_of<real>(Tensor{{(real*)a.d_{name}_data + {start}, {{{strides}}}}}, b, {head});")
+    rows = f"rows_of<real>(Tensor{{(real*)a.d_{name}_data + {start}, {{{strides}}}}}, b, {head})"
+    lines.append(f"    return {scope.in_order(rows, boxed)};")
     return "\n".join(lines)

@@ -33,6 +33,7 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
     """A launch for tensors of the shapes, strides and dtypes of `call`."""
     import torch
 
+    plan = plan.in_boxes(config.box)
     arguments = arguments_of(plan)
     turned = call.layout == "bnhd"
     sizes4 = (call.n_b, call.n_h, call.n_q, plan.width)
@@ -46,6 +47,7 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
     like = call.operands[0]
     dtype, lse_dtype = like.dtype, torch.float64 if like.dtype == torch.float64 else torch.float32
     n_b, n_h, n_q = call.n_b, call.n_h, call.n_q
+    queries = n_q if plan.order is None else plan.order.tokens
     saved = (n_b, n_h, n_q, saved_columns(plan))
     return_lse = plan.problem.return_lse
     keys = dict(zip((name for name, _ in arguments.tensors), call.operands, strict=True))
@@ -75,7 +77,7 @@ def prepare(function: Callable[[bytes], int], config: CpuConfig, plan: Plan, cal
         held = [table.build(inputs, scalars) for table in tables]  # alive until the kernel has read them
         for arrays in held:
             pointers += (a.ctypes.data for a in arrays)
-        if function(pack(n_b, n_h, n_q, threads(), *pointers, *scalars) + tail):
+        if function(pack(n_b, n_h, queries, threads(), *pointers, *scalars) + tail):
             raise AttngenError("the CPU kernel ran out of memory for its tiles")
         if empty:
             out.zero_()

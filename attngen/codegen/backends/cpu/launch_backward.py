@@ -36,6 +36,7 @@ def prepare_backward(
     """A launch for tensors of the shapes, strides and dtypes of `call`."""
     import torch
 
+    plan = plan.in_boxes(config.box)
     arguments = arguments_of(plan)
     names = [name for name, _ in arguments.tensors]
     operands = dict(zip(names, call.operands, strict=True))
@@ -50,6 +51,7 @@ def prepare_backward(
     pack = dynamic(arguments).pack
     threads, zeros = torch.get_num_threads, torch.zeros
     n_b, n_h, n_q = call.n_b, call.n_h, call.n_q
+    queries = n_q if plan.order is None else plan.order.tokens
     axes = axes_of(call)
     something = n_b * n_h * n_q > 0
     # Totals are contiguous, so their strides are known before they exist.
@@ -95,7 +97,7 @@ def prepare_backward(
                     fields += (total.data_ptr(), *place.fields)
                 if not branch:
                     fields += unused
-            head = pack(n_b, n_h, n_q, threads(), *pointers, *scalars)
+            head = pack(n_b, n_h, queries, threads(), *pointers, *scalars)
             if function(head + tail + pack_fields(*fields)):
                 raise AttngenError("the CPU kernel ran out of memory for its sums")
         for branch, branch_sums in zip(places, sums, strict=True):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 from attngen.codegen.backends.cpu.loads import CTYPES, print_load
+from attngen.codegen.boxes import Boxes
 from attngen.codegen.calls.arguments import Arguments
 from attngen.codegen.plan import KeySetPlan, Plan
 from attngen.codegen.printers.cpp import LoadPrinter, Printer, Rows, Value
-from attngen.ir.expr import Load
+from attngen.ir.expr import Expr, Load, op, sym
 from attngen.ir.nodes import Grid, Paged, View
 
 ELEMENT = {"fp64": "double", "fp32": "float", "bf16": "bf16", "fp16": "f16"}
@@ -37,9 +39,33 @@ class Scope:
         return {
             "n_b": Value(f"{args}call.batch", "int"),
             "n_h": Value(f"{args}call.heads", "int"),
-            "n_q": Value(f"{args}call.queries", "int"),
+            "n_q": Value(self.queries(args), "int"),
             "n_k": Value(self.length(args, keyset, b), "int"),
         }
+
+    @property
+    def order(self) -> Boxes | None:
+        """The order of the tokens of a grid, where it is not row by row."""
+        return self.plan.order
+
+    def boxed(self, keyset: KeySetPlan) -> bool:
+        """Whether the keys of the set are counted in the order of boxes."""
+        return self.order is not None and isinstance(keyset.space, Grid)
+
+    def queries(self, args: str) -> str:
+        """The number of queries."""
+        return f"{args}call.queries" if self.order is None else f"int64_t({prod(self.order.dims)})"
+
+    def rows_type(self, element: str, boxed: bool) -> str:
+        """The type of the tokens of a head."""
+        return f"BoxRows<{element}, Boxes>" if boxed else f"Rows<{element}>"
+
+    def boxes(self) -> str:
+        """The declaration of the C++ type of the order."""
+        assert self.order is not None
+        missing = [1] * (3 - self.rank)
+        numbers = ", ".join(map(str, (*missing, *self.order.dims, *missing, *self.order.sides)))
+        return f"typedef BoxOrder<{numbers}> Boxes;\n"
 
     def pages(self, keyset: KeySetPlan) -> Paged | None:
         """The space, where the keys of the set are those that it speaks of."""
@@ -50,6 +76,8 @@ class Scope:
     def length(self, args: str, keyset: KeySetPlan, b: str = "b") -> str:
         """The number of keys of a batch."""
         space = self.pages(keyset)
+        if self.boxed(keyset):
+            return self.queries(args)
         if space is None:
             return f"{args}{self.arguments.field(keyset.v.tensor)}_size[2]"
         return f"number({self._entry(args, space.lengths, b)}[0])"
@@ -62,23 +90,50 @@ class Scope:
 
     def row(self, keyset: KeySetPlan) -> dict[str, Value]:
         """Symbols of a function of one row, in scalars."""
-        symbols = {name: Value(name, "int") for name in ("b", "h", "q")} | {"n_visible": Value("row.visible", "int")}
-        return symbols | self.sizes("a.", keyset) | self.coordinates("q", Value("q", "int"))
+        symbols = {name: Value(name, "int") for name in ("b", "h")} | {"n_visible": Value("row.visible", "int")}
+        return symbols | self.sizes("a.", keyset) | self.query("q")
 
     def keys(self, keyset: KeySetPlan) -> dict[str, Value]:
         """Symbols of a function of one row and W keys."""
-        row = {name: Value(f"row.{name}", "int") for name in ("b", "h", "q")}
-        keys = Value("keys.index", "int", True)
+        row = {name: Value(f"row.{name}", "int") for name in ("b", "h")} | self.query("row.q")
         dots = {f"dot[{i}]": Value(f"dots[{i}]", "float", True) for i in range(len(keyset.dots))}
-        both = self.coordinates("q", row["q"]) | self.coordinates("kv", keys)
-        return row | {"kv": keys} | dots | both | self.sizes("row.args->", keyset, "row.b")
+        if self.boxed(keyset):
+            axes = range(3 - self.rank, 3)
+            keys = {f"kv[{i}]": Value(f"Boxes::coordinates<{a}>(keys)", "int", True) for i, a in enumerate(axes)}
+            keys["kv"] = Value("Boxes::positions(keys)", "int", True)
+        else:
+            lanes = Value("keys.index", "int", True)
+            keys = self.coordinates("kv", lanes) | {"kv": lanes}
+        return row | keys | dots | self.sizes("row.args->", keyset, "row.b")
+
+    def query(self, name: str) -> dict[str, Value]:
+        """Symbols of the query of a row; `name` is the variable of its number."""
+        if self.order is None:
+            flat = Value(name, "int")
+            return {"q": flat} | self.coordinates("q", flat)
+        axes = range(3 - self.rank, 3)
+        found = {f"q[{i}]": Value(f"Boxes::coordinate<{a}>({name})", "int") for i, a in enumerate(axes)}
+        return found | {"q": Value(f"Boxes::flat({name})", "int")}
+
+    def exists(self, keyset: KeySetPlan) -> Expr:
+        """The mask of the key set, without tokens past the edge of the grid."""
+        mask = keyset.mask
+        if self.order is not None and self.boxed(keyset):
+            for i in range(self.rank):
+                if self.order.padded(i):
+                    for name in ("q", "kv"):
+                        mask = op("and", mask, op("lt", sym(f"{name}[{i}]"), self.order.dims[i]))
+        return mask
 
     def tile(self, keyset: KeySetPlan) -> dict[str, Value]:
         """Symbols of a function of one query tile."""
         symbols = {name: Value(f"int64_t({name})", "int") for name in ("b", "h")} | self.sizes("a.", keyset)
         symbols |= {name: Value(name, "int") for name in ("q_first", "q_last")}
         for i in range(self.rank):
-            symbols |= {f"{end}[{i}]": Value(f"{end}_{i}", "int") for end in ("q_first", "q_last")}
+            symbols[f"q_first[{i}]"] = Value(f"q_first_{i}", "int")
+            padded = self.order is not None and self.order.padded(i)
+            last = f"minimum(q_last_{i}, int64_t({self.dims[i] - 1}))" if padded else f"q_last_{i}"
+            symbols[f"q_last[{i}]"] = Value(last, "int")
         return symbols
 
     @property
@@ -115,7 +170,8 @@ class Scope:
     ) -> Printer:
         """A printer of one function body."""
         printer = Printer(symbols, load=lambda node, at: Value("", "float"), rows=rows)
-        printer.load = self._loads(printer, args, lane, lanes)
+        # In the order of boxes, neighbouring keys need not be neighbours in memory.
+        printer.load = self._loads(printer, args, "" if lane == "kv" and self.order is not None else lane, lanes)
         return printer
 
     def _loads(self, printer: Printer, args: str, lane: str, lanes: str) -> LoadPrinter:
@@ -136,23 +192,28 @@ class Scope:
         head = f"inside({printer.emit(view.head).text}, a.{name}_size[1])"
         return printer.lines, head
 
-    def rows_of(self, view: View, start: int, keyset: KeySetPlan) -> str:
-        """The body of a function (a, b, h) that gives the tokens a view reads."""
+    def rows_of(self, view: View, start: int, keyset: KeySetPlan, boxed: bool) -> str:
+        """The body of a function (a, b, h) that gives the tokens a view reads, perhaps in the order of boxes."""
         name = self.arguments.field(view.tensor)
         body, head = self.head_of(view, keyset)
         strides = ", ".join(f"a.{name}_stride[{i}]" for i in range(4))
+        rows = f"rows_of<const {self.element}>(Tensor{{data, {{{strides}}}}}, b, {head})"
         lines = [
             *body,
             f"    const {self.element}* data = (const {self.element}*)a.{name}_data + {start} * a.{name}_stride[3];",
-            f"    return rows_of<const {self.element}>(Tensor{{data, {{{strides}}}}}, b, {head});",
+            f"    return {self.in_order(rows, boxed)};",
         ]
         return "\n".join(lines)
+
+    def in_order(self, rows: str, boxed: bool) -> str:
+        """The tokens `rows` in the order in which the kernel counts them."""
+        return f"in_boxes<Boxes>({rows})" if boxed else rows
 
     def keys_of(self, view: View, start: int, keyset: KeySetPlan) -> str:
         """The same for a view of keys or values: k and v may lie in pages."""
         space = self.pages(keyset)
         if space is None or view.tensor not in ("k", "v"):
-            return self.rows_of(view, start, keyset)
+            return self.rows_of(view, start, keyset, self.boxed(keyset))
         name = f"a.{self.arguments.field(view.tensor)}"
         body, head = self.head_of(view, keyset)
         element = f"const {self.element}"
