@@ -15,12 +15,15 @@ from attngen.codegen.lower.projections import is_linear
 from attngen.codegen.lower.reach import CHUNK, Classed, DecaySums, Earlier, Everything
 from attngen.codegen.lower.states import Names, Reach, States
 from attngen.ir.expr import Const, Expr, Op, const, load, op, postorder, rebuild, sym, symbols
-from attngen.ir.nodes import Branch, Dot, KeySet, Router, Sequence, View
+from attngen.ir.nodes import Affine, Branch, Dot, KeySet, Router, Sequence, Spec, View
 from attngen.ir.normalizer import Streaming
 
 CAUSAL = op("le", sym("kv"), sym("q"))
 ROW = frozenset(("acc", "mass", "b", "h", "q", "dim", "n_q", "n_b", "n_h"))
 """What a result may be made of."""
+
+KEYS = frozenset(("n_k", "n_visible"))
+"""What counts keys, of which virtual ones are no part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,16 @@ class Summed:
     dtype: str
 
 
+def kinds(spec: Spec) -> tuple[Kind | None, ...]:
+    """How the keys of each branch are summed up, or None where they have to be looked at one by one."""
+    combine = spec.combine
+    coefficients = combine.coefficients if isinstance(combine, Affine) else (const(1.0),) * len(spec.branches)
+    pairs = zip(spec.branches, coefficients, strict=True)
+    return tuple(None if symbols(each) & KEYS else kind_of(branch, spec.routers) for branch, each in pairs)
+
+
 def kind_of(branch: Branch, routers: tuple[Router, ...]) -> Kind | None:
-    """How the keys are summed up, or None where they have to be looked at one by one."""
+    """The same for a branch, whatever its result is multiplied by."""
     node = branch.normalizer
     score = sym("s")
     if not isinstance(node, Streaming) or node.phi != score or node.psi not in (None, score):
@@ -58,7 +69,7 @@ def kind_of(branch: Branch, routers: tuple[Router, ...]) -> Kind | None:
         return None
     if branch.keysets or branch.weight is not None or branch.join is not None or len(branch.dots) != 1:
         return None
-    if branch.score != sym("score") or "n_k" in symbols(branch.dots[0].scale):
+    if branch.score != sym("score") or symbols(branch.dots[0].scale) & KEYS:
         return None
     causal = closed_form(branch.mask, Sequence()) == closed_form(CAUSAL, Sequence())
     if causal or (branch.decay is not None and branch.mask == const(True)):
@@ -80,7 +91,7 @@ def condition_of(mask: Expr, router: Router) -> Expr | None:
     entry = load(router.name, (sym("b"), sym("h"), *blocks), "int")
     found = rebuild(mask, lambda node: sym("x") if node == entry else None)
     known = (isinstance(n, Const) or n == sym("x") or (isinstance(n, Op) and n.name in LOGIC) for n in postorder(found))
-    return found if all(known) else None
+    return found if all(known) and "x" in symbols(found) else None
 
 
 def summed_up(branch: Branch, kind: Kind, given: Summed, names: Names, decay: str | None) -> tuple[Branch, Reach]:

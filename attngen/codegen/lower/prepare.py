@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from attngen.codegen.lower import eager, linear
 from attngen.codegen.lower.features import featured_view
-from attngen.codegen.lower.linear import Kind, Summed, kind_of
+from attngen.codegen.lower.linear import Kind, Summed, kinds
 from attngen.codegen.lower.produced import Produced, Producer
 from attngen.codegen.lower.projections import Projected, is_linear
 from attngen.codegen.lower.routers import classes_of
@@ -30,7 +30,7 @@ from attngen.ir.walk import views
 def needed(spec: Spec) -> bool:
     """Whether anything has to be made before the loop."""
     features = any(view.feature is not None for view in views(spec))
-    states = any(kind_of(branch, spec.routers) is not None for branch in spec.branches)
+    states = any(kind is not None for kind in kinds(spec))
     decays = any(branch.decay is not None for branch in spec.branches)
     return bool(spec.routers) or isinstance(spec.combine, Project) or features or states or decays
 
@@ -43,11 +43,11 @@ def refusal(spec: Spec) -> str | None:
     for view in views(spec):
         if view.feature is not None and (reason := eager.refusal(view.feature)):
             return f"{reason} has no kernel yet"
-    for branch in spec.branches:
+    for branch, kind in zip(spec.branches, kinds(spec), strict=True):
         if branch.decay is None:
             continue
         declared = spec.input(branch.decay)
-        if kind_of(branch, spec.routers) is None or declared is None or len(declared.axes) != 3:
+        if kind is None or declared is None or len(declared.axes) != 3:
             return "a decay has a kernel only for one number a head and token, beside a score that is linear in the dot"
     if isinstance(spec.combine, Project):
         for branch, name in zip(spec.branches, spec.combine.weights, strict=True):
@@ -87,7 +87,7 @@ class _Preparation:
         self.producers += [classes_of(router, self.problem) for router in spec.routers]
         combine = spec.combine
         weights = combine.weights if isinstance(combine, Project) else (None,) * len(spec.branches)
-        branches = tuple(self.branch(b, w) for b, w in zip(spec.branches, weights, strict=True))
+        branches = tuple(self.branch(*each) for each in zip(spec.branches, kinds(spec), weights, strict=True))
         if isinstance(combine, Project):
             self.check_columns(branches, weights)
             combine = Affine((const(1.0),) * len(branches))
@@ -107,8 +107,7 @@ class _Preparation:
     def made(self) -> tuple[Produced, ...]:
         return tuple(one for producer in self.producers for one in producer.made)
 
-    def branch(self, branch: Branch, weight: str | None) -> Branch:
-        kind = kind_of(branch, self.spec.routers)
+    def branch(self, branch: Branch, kind: Kind | None, weight: str | None) -> Branch:
         if kind is not None:
             return self.states(branch, kind, weight)
         main, *others = (self.keyset(keyset, weight) for keyset in branch.all_keysets())
