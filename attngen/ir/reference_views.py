@@ -33,4 +33,7 @@ def read_view(call: Call, view: View, used: Tensor | None) -> Tensor:
     tensor = tensor.expand(call.batches, -1, -1, -1)
     if used is not None:
         tensor = torch.where(used[..., None], tensor, 1.0)
-    return tensor if view.feature is None else evaluate(view.feature, Environment({"x": tensor}, call.inputs))
+    if view.feature is None:
+        return tensor
+    # A map that does not read x is one number.
+    return evaluate(view.feature, Environment({"x": tensor}, call.inputs)).expand(tensor.shape)

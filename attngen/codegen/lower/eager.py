@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attngen.ir.expr import Const, Expr, Load, Op, Sym, postorder
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Function = Callable[..., Any]
@@ -45,21 +46,33 @@ def featured(x: Tensor, feature: Expr, numbers: Mapping[str, Any]) -> Tensor:
     for node in postorder(feature):
         match node:
             case Const(value=value):
-                values[id(node)] = torch.tensor(value, dtype=wide.dtype) if node.type == "float" else value
+                values[id(node)] = torch.tensor(value, dtype=None if node.type == "bool" else wide.dtype)
             case Sym():
                 values[id(node)] = wide
             case Load(tensor=name):
                 values[id(node)] = torch.tensor(numbers[name], dtype=wide.dtype)
             case Op(name=name, args=args):
-                values[id(node)] = _functions()[name](*(values[id(a)] for a in args))
+                values[id(node)] = _functions()[name](*_counted(node, [values[id(a)] for a in args], wide.dtype))
     found: Tensor = values[id(feature)]
     return found.to(x.dtype).expand(x.shape)
+
+
+def _counted(node: Op, values: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """The arguments of an operator; bools are numbers to arithmetic, where torch would add two of them to a bool."""
+    if node.type == "bool":
+        return values
+    chosen = values[:1] if node.name == "where" else []
+    return [*chosen, *(t if t.is_floating_point() else t.to(dtype) for t in values[len(chosen) :])]
 
 
 def holds(table: Tensor, condition: Expr) -> Tensor:
     """Where a condition on x, an entry of the table, holds."""
     import torch
 
+    bounds = torch.iinfo(table.dtype)
+    numbers = [node.value for node in postorder(condition) if isinstance(node, Const)]
+    if any(not bounds.min <= number <= bounds.max for number in numbers):
+        table = table.long()  # Beside a tensor of narrow integers torch wraps a number that they do not hold.
     values: dict[int, Any] = {}
     for node in postorder(condition):
         match node:
