@@ -140,7 +140,7 @@ def decayed_sums(states: Tensor, decays: Tensor) -> Tensor:
     import torch
 
     found: list[Tensor] = []
-    for start in range(0, states.shape[2], TOGETHER):
+    for start in range(0, max(1, states.shape[2]), TOGETHER):
         part, steps = (t[:, :, start : start + TOGETHER] for t in (states, decays))
         sums = steps.double().cumsum(2)
         # The upper triangle would grow: it is none of the sum, and stays out of its gradient.
