@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attngen.codegen.backend import Call
 from attngen.codegen.lower.prepare import Prepared
@@ -45,7 +46,7 @@ class MadeCall:
         """What the producers make of the tensors of a call."""
         import torch
 
-        with torch.no_grad():
+        with torch.no_grad(), _without_autocast(qkv[0]):
             return self._make([*qkv, *inputs], scalars)
 
     def differentiated(
@@ -54,7 +55,7 @@ class MadeCall:
         """What is made, and what gives the gradients of the tensors of a call from those of all that the loop reads."""
         import torch
 
-        with recorded():
+        with recorded(), _without_autocast(qkv[0]):
             pairs = zip(self._names, (*qkv, *inputs), strict=True)
             leaves = [t.detach().requires_grad_(self._flows(name, t)) for name, t in pairs]
             made = self._make(leaves, scalars)
@@ -70,7 +71,7 @@ class MadeCall:
             parts: Iterable[Tensor | None] = [None] * len(chosen)
             if flows and chosen:
                 results, cotangents = zip(*flows, strict=True)
-                with recorded():
+                with recorded(), _without_autocast(qkv[0]):
                     parts = torch.autograd.grad(results, chosen, cotangents, allow_unused=True)
             rest = iter(parts)
             return [
@@ -101,6 +102,14 @@ class MadeCall:
                 named[name] = tensor
                 found.append(tensor.transpose(1, 2) if name in self._made_turned else tensor)
         return tuple(found)
+
+
+def _without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
+    """What is made is summed up in the precision that its producer chose; operands are cast already."""
+    import torch
+
+    device = tensor.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def _meta(tensor: Tensor) -> Tensor:
