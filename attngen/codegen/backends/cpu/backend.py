@@ -61,10 +61,12 @@ class CpuBackend:
         return self._build(plan, config, FORWARD, lambda: self.emit(plan, config))
 
     def _build(self, plan: Plan, config: CpuConfig, entry: str, emitted: Callable[[], SourceFile], *more: str) -> Built:
+        # What is made before the loop is no part of the kernel: feature maps and rankings share one.
+        target = lowered(plan)
         parts = {
             "entry": " ".join((entry, *more)),
-            "spec": text(replace(plan.spec, name="")),
-            "problem": repr(plan.problem),
+            "spec": text(replace(target.spec, name="")),
+            "problem": repr(target.problem),
             "config": str(config),
             "target": isa.identity(),
             "compiler": f"{compiler.version()}: {' '.join((*compiler.command(), *compiler.flags(config.isa)))}",
@@ -101,7 +103,8 @@ class CpuBackend:
 
     def build_backward(self, plan: Plan, config: CpuConfig, wanted: frozenset[str]) -> Built:
         """The backward from the cache, or built into it."""
-        return self._build(plan, config, BACKWARD, lambda: self.emit_backward(plan, config, wanted), *sorted(wanted))
+        asked = sorted(lowered_wanted(plan, wanted))
+        return self._build(plan, config, BACKWARD, lambda: self.emit_backward(plan, config, wanted), *asked)
 
     def prepare_backward(self, built: Built, plan: Plan, call: Call, wanted: frozenset[str]) -> BackwardLaunch:
         make = partial(prepare_backward, built.function, built.config, wanted=lowered_wanted(plan, wanted))
