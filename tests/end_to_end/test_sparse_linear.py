@@ -106,14 +106,25 @@ def test_sizes_of_features(size: float) -> None:
         check(spec_of(**SPECS[name]), q * size, k * size, v, **inputs)
 
 
+def both_projected() -> attngen.Spec:
+    """Each branch with a projection of its own; blocks of one query and three keys."""
+    made = spec_of(query_block=1, key_block=3).ir
+    weights = (Input(name, ("?", "?"), grad=True) for name in ("first", "second"))
+    inputs = (*(i for i in made.inputs if i.name != "projection"), *weights)
+    return attngen.Spec.from_ir(replace(made, inputs=inputs, combine=Project(("first", "second"))))
+
+
 def test_both_branches_are_projected() -> None:
-    made = spec_of(query_block=1, key_block=3)
-    weights = (Input("first", ("?", "?"), grad=True), Input("second", ("?", "?"), grad=True))
-    inputs = (*(i for i in made.ir.inputs if i.name != "projection"), *weights)
-    spec = attngen.Spec.from_ir(replace(made.ir, inputs=inputs, combine=Project(("first", "second"))))
     table = table_of(1, 4, 60, 130, qb=1, kb=3).long()
     q, k, v = operands(n_q=60, n_k=130, d=D, dv=DV)
-    check_gradients(spec, q, k, v, block_classes=table, first=random(DV, 5), second=random(DV, 5, seed=2))
+    weights: dict[str, Any] = {"first": random(DV, 5), "second": random(DV, 5, seed=2)}
+    check_gradients(both_projected(), q, k, v, block_classes=table, **weights)
+    table[..., 7] = -1
+    clean = check_gradients(both_projected(), q, k, v, block_classes=table, **weights)
+    for t in (k, v):
+        t[:, :, 21:24] = float("nan")
+    found = check_gradients(both_projected(), q, k, v, block_classes=table, **weights)
+    assert all(error(found[name], clean[name].double()) <= 1e-6 for name in found)
 
 
 # --- the router's own ranking -----------------------------------------------------------------------------------------
