@@ -118,6 +118,17 @@ def test_a_decay_of_minus_infinity_shuts(at: int) -> None:
     assert not found["log_decay"][..., at].any()
 
 
+def test_what_is_shut_off_from_all_mass_is_zero() -> None:
+    """The token itself has no feature, and what came before it has no weight, however small."""
+    for at in (CHUNK // 2, CHUNK, CHUNK + 5):
+        q, k, v = operands(n_q=130, d=D, dv=DV)
+        k[:, :, at] = -1.0
+        shut = decays(130)
+        shut[..., at] = -torch.inf
+        out = check(spec_of("decay", "relu"), q, k, v, log_decay=shut)
+        assert not out[:, :, at].any()
+
+
 @pytest.mark.parametrize("low", [-30.0, -1000.0, -torch.inf])
 def test_decays_that_leave_the_token_itself(low: float) -> None:
     q, k, v = operands(n_q=130, d=D, dv=DV)

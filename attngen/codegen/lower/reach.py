@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 CHUNK = 64
 """Queries and keys of a chunk of causal linear attention: within one, pairs are looked at one by one."""
 
-SHUT = -100.0
-"""A log decay below this shuts: exp of it is nothing beside a sum in float32, and differences of sums of a few such
-decays still tell the others apart."""
+SHUT = {"float32": -110.0, "float64": -800.0}
+"""A log decay below this shuts: exp of it is 0, so that a row which sees nothing else has no mass; and differences of
+sums of a few such decays still tell the others apart."""
 
 TOGETHER = 256
 """Chunks whose states are summed up by one matrix product."""
@@ -169,7 +169,7 @@ class DecaySums:
         import torch
         from torch.nn.functional import pad
 
-        decay = tensors[self.decay].to(getattr(torch, self.dtype)).clamp(min=SHUT)
+        decay = tensors[self.decay].to(getattr(torch, self.dtype)).clamp(min=SHUT[self.dtype])
         decay = decay.expand(extents.n_b, extents.n_h, -1)
         n = decay.shape[2]
         chunks = pad(decay, (0, -n % CHUNK)).reshape(extents.n_b, extents.n_h, -(-n // CHUNK), CHUNK)

@@ -159,7 +159,7 @@ def test_sums_of_decays_start_anew_in_every_chunk() -> None:
     decay = -torch.rand(2, 4, CHUNK + 3, generator=torch.Generator().manual_seed(0))
     decay[0, 0, 5] = -torch.inf
     (found,) = DecaySums("sums", "decay", "float32").make({"decay": decay}, {}, Extents(2, 4, CHUNK + 3, CHUNK + 3))
-    shut = decay.clamp(min=SHUT)
+    shut = decay.clamp(min=SHUT["float32"])
     exact = torch.cat([part.cumsum(2) for part in torch.split(shut, CHUNK, 2)], 2)
     torch.testing.assert_close(found, exact)
     assert found.isfinite().all()
