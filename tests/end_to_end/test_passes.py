@@ -56,8 +56,11 @@ RULES: dict[str, Callable[[], Any]] = {
     "forward": forward,
     "chain": chain,
 }
-BOUNDS = {"entmax-3": 1e-4}
-"""A weight of sqrt(x) has no slope at the edge of the support: there the rounding of a score costs half its digits."""
+BOUNDS = {"entmax-3": 1e-4, "lssar-steep": 2e-5}
+"""A weight of sqrt(x) has no slope at the edge of the support: there the rounding of a score costs half its digits.
+
+The 15th power of a share multiplies its rounding by as much.
+"""
 
 FEW = ("lssar", "entmax", "sparsemax", "stick-breaking", "forward", "chain")
 KINDS = ("lssar", "entmax", "stick-breaking")
