@@ -11,6 +11,8 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 OLDER_TRITON := triton==3.6.0
 PYTEST_ARGS ?=
+# What is imported is compiled then, and kept; all of torch would take a minute.
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --progress-bar off --no-compile
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
@@ -69,9 +71,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "attngen needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): a minute or two, once"
-	$(BIN)/python -m pip install --quiet --progress-bar off -c constraints.txt -e '.[test,tune,plot]'
+	$(PIP_INSTALL) -c constraints.txt -e '.[test,tune,plot]'
 	@# The oldest Triton that is supported builds kernels in tests. It needs nothing that is not there already.
-	$(BIN)/python -m pip install --quiet --progress-bar off --no-deps --upgrade --target $(VENV)/triton-older \
+	$(PIP_INSTALL) --no-deps --upgrade --target $(VENV)/triton-older \
 		$(OLDER_TRITON) || echo "NOTE: no $(OLDER_TRITON) here: its tests are skipped."
 	@touch $@
 

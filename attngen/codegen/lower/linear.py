@@ -14,7 +14,7 @@ from attngen.codegen.lower.produced import Producer
 from attngen.codegen.lower.projections import is_linear
 from attngen.codegen.lower.reach import CHUNK, Classed, DecaySums, Earlier, Everything
 from attngen.codegen.lower.states import Names, Reach, States
-from attngen.ir.expr import Const, Expr, Op, const, load, op, postorder, rebuild, sym, symbols
+from attngen.ir.expr import Const, Expr, Op, const, load, op, postorder, rebuild, substitute, sym, symbols
 from attngen.ir.nodes import Affine, Branch, Dot, KeySet, Router, Sequence, Spec, View
 from attngen.ir.normalizer import Streaming
 
@@ -117,10 +117,17 @@ def summed_up(branch: Branch, kind: Kind, given: Summed, names: Names, decay: st
     if kind.block is not None:
         mask = op("eq", op("floordiv", sym("kv"), channels), op("floordiv", sym("q"), kind.block))
     virtual = KeySet((Dot(given.q, View(names.units), scale),), View(names.values), mask, score)
+    own: Expr = sym("score")
+    if names.size is not None:
+        size = load(names.size, (sym("b"), sym("h")))
+        own = op("truediv", own, size)
+        sums = {name: op("mul", sym(name), size) for name in ("acc", "mass")}
+        node = branch.normalizer
+        assert isinstance(node, Streaming)
+        branch = replace(branch, normalizer=replace(node, finalize=substitute(node.finalize, sums)))
     if not kind.causal:
         return replace(branch, dots=virtual.dots, v=virtual.v, mask=virtual.mask, score=virtual.score), reach
     chunk = op("eq", op("floordiv", sym("kv"), CHUNK), op("floordiv", sym("q"), CHUNK))
-    own: Expr = sym("score")
     if decay is not None:
         own = op("mul", own, op("exp", op("sub", _at(decay, "q"), _at(decay, "kv"))))
     return replace(
@@ -138,11 +145,13 @@ def _at(name: str, position: str) -> Expr:
     return load(name, (sym("b"), sym("h"), sym(position)))
 
 
-def producers_of(given: Summed, reach: Reach, names: Names, decay: tuple[str, str] | None) -> tuple[Producer, ...]:
+def producers_of(
+    given: Summed, reach: Reach, names: Names, has_mass: bool, decay: tuple[str, str] | None
+) -> tuple[Producer, ...]:
     """What makes the virtual keys. `decay`: the names of the sums and of the log decays that they are of."""
     wide = "float64" if given.dtype == "float64" else "float32"
     first = () if decay is None else (DecaySums(*decay, wide),)
     states = States(
-        names, reach, given.k, given.k_extent, given.v, given.v_extent, given.weight, given.width, given.dtype
+        names, reach, given.k, given.k_extent, given.v, given.v_extent, given.weight, given.width, given.dtype, has_mass
     )
     return (*first, states)

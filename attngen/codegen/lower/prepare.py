@@ -145,12 +145,16 @@ class _Preparation:
         given = Summed(q, k, self.extent(k), v, self.extent(v), weight, width, self.dtype)
         at = f"{self.prefix}.states{len(self.producers)}"
         has_mass = getattr(branch.normalizer, "psi", None) is not None
-        names = Names(f"{at}.units", f"{at}.values", f"{at}.masses" if has_mass else None)
+        small = self.dtype == "float16"
+        masses, size = (
+            f"{at}.{name}" if there else None for name, there in (("masses", has_mass or small), ("size", small))
+        )
+        names = Names(f"{at}.units", f"{at}.values", masses, size)
         decay = None if branch.decay is None else f"{at}.decay"
         seen = replace(given, v=self.projected(v, weight)) if kind.causal else given
         summed, reach = linear.summed_up(branch, kind, seen, names, decay)
         pair = None if decay is None or branch.decay is None else (decay, branch.decay)
-        self.producers += linear.producers_of(given, reach, names, pair)
+        self.producers += linear.producers_of(given, reach, names, has_mass, pair)
         return summed
 
     def named(self, key: tuple[object, ...], what: str, make: Callable[[str], Producer]) -> str:

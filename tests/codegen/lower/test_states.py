@@ -34,13 +34,13 @@ def test_blocks_are_filled_up_with_zeros(n: int, block: int | None) -> None:
 
 def states(reach: Reach, k: Tensor, v: Tensor, n_q: int, mass: bool = True, **more: Any) -> tuple[Tensor, ...]:
     """What is made for 4 heads, of placeholders of the same shapes and dtypes. `weight`: a projection."""
-    names = Names("units", "values", "masses" if mass else None)
+    small = v.dtype == torch.float16
+    names = Names("units", "values", "masses" if mass or small else None, "size" if small else None)
     weight = more.get("weight")
     width = DV if weight is None else weight.shape[1]
     dtype = str(v.dtype).removeprefix("torch.")
-    producer = States(
-        names, reach, View("k"), (0, D), View("v"), (0, DV), None if weight is None else "weight", width, dtype
-    )
+    projection = None if weight is None else "weight"
+    producer = States(names, reach, View("k"), (0, D), View("v"), (0, DV), projection, width, dtype, mass)
     named = {"k": k, "v": v, **more}
     extents = Extents(k.shape[0], 4, n_q, k.shape[2])
     shaped = producer.placeholders(named, extents)
@@ -118,7 +118,8 @@ def test_projected_values() -> None:
 def test_half_precision_is_summed_up_in_float32(dtype: torch.dtype) -> None:
     """4000 keys of about 1 are no sum of bfloat16; the mean of values is rounded once."""
     k, v = operands(4000, dtype)
-    _, values, masses = states(Everything(), k, v, 9)
+    _, values, masses, *size = states(Everything(), k, v, 9)
+    masses = masses * size[0][..., None] if size else masses
     exact, sums = direct(k, v, torch.ones(1, 4000, dtype=torch.bool))
     assert (values.dtype, masses.dtype) == (dtype, torch.float32)
     torch.testing.assert_close(masses.double(), sums, rtol=1e-5, atol=0)
@@ -163,3 +164,18 @@ def test_sums_of_decays_start_anew_in_every_chunk() -> None:
     exact = torch.cat([part.cumsum(2) for part in torch.split(shut, CHUNK, 2)], 2)
     torch.testing.assert_close(found, exact)
     assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("mass", [True, False], ids=["mass", "no mass"])
+def test_in_float16_no_number_is_large(mass: bool) -> None:
+    """Sums of 130000 keys are no numbers of float16, but means, shares and one size for each head are."""
+    k, v = operands(130_000, torch.float16)
+    v = v.abs()
+    k = k if mass else torch.where(torch.arange(D) % 2 == 0, k, -k)
+    _, values, shares, size = states(Everything(), k, v, 3, mass)
+    assert 0 < shares.abs().max() <= 1
+    assert bool(values.isfinite().all())
+    exact = (k.double().mT @ v.double()).repeat_interleave(2, 1)
+    assert exact.abs().min() > 65504
+    found = values.double() * (shares * size[..., None])[..., None]
+    assert (found - exact).norm() <= 1e-3 * exact.norm()

@@ -74,6 +74,9 @@ CASES: dict[str, Case] = {
         lambda: Spec(score=scores.relative_bias(LEARNED["by distance"])), n_q=0, learned=(LEARNED["by distance"],)
     ),
     "no heads": Case(Spec, h=0, hk=0),
+    "fp16, sums of many keys": Case(
+        lambda: attngen.mechanisms.linear("relu"), h=1, hk=1, n_q=3, n_k=70_000, dtype=torch.float16
+    ),
     # Masks.
     "causal": Case(lambda: Spec(mask=masks.causal()), lse=True),
     "rows without keys": Case(lambda: Spec(mask=masks.causal("bottom_right")), n_q=50, n_k=20, lse=True),
