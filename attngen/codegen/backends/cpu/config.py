@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Literal
 
 from attngen.codegen.analysis.blocks import common_blocks
 from attngen.codegen.analysis.boxes import best_shape
 from attngen.codegen.boxes import Boxes
 from attngen.codegen.plan import Plan
+from attngen.codegen.tiling import box_axes
 from attngen.ir.expr import const
 from attngen.ir.nodes import Grid
 
@@ -116,18 +116,9 @@ def default_backward(isa: str, plan: Plan) -> CpuConfig:
 
 def in_boxes(config: CpuConfig, plan: Plan) -> CpuConfig:
     """The config with query tiles that are boxes, where keys on a grid are restricted axis by axis."""
-    space = plan.spec.space
-    if not isinstance(space, Grid) or len(space.dims) < 2 or prod(space.dims) < 2 * BOX:
+    space, axes = plan.spec.space, box_axes(plan, BOX)
+    if not axes or not isinstance(space, Grid):
         return config
-    axes = []
-    for branch in plan.branches:
-        main, *others = branch.keysets
-        # A scan takes keys in their order; without a mask, nothing would hide what pads the boxes at the edge.
-        if branch.scan is not None or not main.masked or any(keyset.masked for keyset in others):
-            return config
-        if main.ranges is None or not main.ranges.axes:
-            return config
-        axes.append(main.ranges.axes)
     sides = best_shape(axes, space.dims, BOX)
     in_row = Boxes(space.dims, sides).counts[-1]
     # Blocks of keys that do not reach into the next row of boxes.

@@ -12,7 +12,13 @@ from typing import Any
 from attngen.codegen import cache as store
 from attngen.codegen.backend import BackwardLaunch, Call, Launch, SourceFile
 from attngen.codegen.backends.triton.abi import Parameters, backward_parameters, parameters
-from attngen.codegen.backends.triton.config import GradientConfig, TritonConfig, default, default_backward
+from attngen.codegen.backends.triton.config import (
+    GradientConfig,
+    TritonConfig,
+    default,
+    default_backward,
+    in_boxes,
+)
 from attngen.codegen.backends.triton.emit import emit
 from attngen.codegen.backends.triton.emit_backward import KERNELS, emit_backward
 from attngen.codegen.backends.triton.launch import prepare
@@ -57,7 +63,9 @@ class TritonBackend:
     def configs(self, plan: Plan) -> tuple[TritonConfig, ...]:
         if self.device == "cpu":
             # Under the interpreter every tile costs about the same.
-            return (replace(default(lowered(plan)), block_m=32, block_n=32),)
+            target = lowered(plan)
+            small = replace(default(target), block_m=32, block_n=32, box_m=(), box_n=())
+            return (in_boxes(small, target),)
         import torch
 
         found = default(lowered(plan), torch.cuda.get_device_capability()[0])
@@ -115,7 +123,8 @@ class TritonBackend:
     def configs_backward(self, plan: Plan) -> tuple[GradientConfig, ...]:
         if self.device == "cpu":
             small = replace(self.configs(plan)[0], precision="ieee")
-            return (GradientConfig(small, small),)
+            runs = replace(small, box_m=(), box_n=())
+            return (GradientConfig(small, in_boxes(runs, lowered(plan), by_keys=True)),)
         import torch
 
         found = default_backward(lowered(plan), torch.cuda.get_device_capability()[0])

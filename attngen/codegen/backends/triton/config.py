@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal
 
+from attngen.codegen.analysis import turned_ranges
 from attngen.codegen.analysis.blocks import common_blocks
+from attngen.codegen.analysis.boxes import best_shape
+from attngen.codegen.boxes import Boxes
 from attngen.codegen.plan import Plan
+from attngen.codegen.tiling import box_axes
+from attngen.ir.nodes import Grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +23,8 @@ class TritonConfig:
     how single elements of tensors are read for each pair, by an instruction of NVIDIA's or by Triton's load. `loops`:
     tiles that need the mask and then the others, without it, or all of them in one loop. `loads`: whether tiles of
     aligned tensors come through descriptors, which devices from sm_90 on have an engine for. `specialize`: warps with
-    roles of their own, which takes one loop without a branch, four warps and descriptors.
+    roles of their own, which takes one loop without a branch, four warps and descriptors. `box_m`, `box_n`: on a grid,
+    the sides of the boxes that query tiles and key tiles are; without them they are runs of tokens.
     """
 
     block_m: int
@@ -29,6 +36,8 @@ class TritonConfig:
     loops: Literal["split", "one"] = "split"
     loads: Literal["pointer", "descriptor"] = "pointer"
     specialize: bool = False
+    box_m: tuple[int, ...] = ()
+    box_n: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -38,7 +47,8 @@ class TritonConfig:
     def __str__(self) -> str:
         tile = f"m{self.block_m} n{self.block_n} w{self.num_warps} s{self.num_stages}"
         roles = " specialize" if self.specialize else ""
-        return f"{tile} {self.precision} {self.lookups} {self.loops} {self.loads}{roles}"
+        boxes = "".join(f" box{'x'.join(map(str, box))}" for box in (self.box_m, self.box_n) if box)
+        return f"{tile} {self.precision} {self.lookups} {self.loops} {self.loads}{roles}{boxes}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,20 @@ class GradientConfig:
         return f"queries {self.queries}; keys {self.keys}"
 
 
+def tiles_of_queries(config: TritonConfig, plan: Plan, n_q: int) -> int:
+    """How many tiles the queries of a head make."""
+    space = plan.spec.space
+    if config.box_m and isinstance(space, Grid):
+        return prod(Boxes(space.dims, config.box_m).counts)
+    return -(-n_q // config.block_m)
+
+
+def key_boxes(plan: Plan, config: TritonConfig) -> Boxes | None:
+    """The boxes that key tiles are."""
+    space = plan.spec.space
+    return Boxes(space.dims, config.box_n) if config.box_n and isinstance(space, Grid) else None
+
+
 def room(width: int) -> int:
     """The channels of a tile that holds vectors of this width: a power of two, and what a matrix product needs."""
     return max(16, 1 << (width - 1).bit_length())
@@ -66,7 +90,22 @@ def room(width: int) -> int:
 
 def default(plan: Plan, major: int = 9) -> TritonConfig:
     """The first guess for devices of a compute capability: what the static lint accepts there."""
-    return _within_blocks(_default(plan, major), plan)
+    return in_boxes(_within_blocks(_default(plan, major), plan), plan)
+
+
+def in_boxes(config: TritonConfig, plan: Plan, by_keys: bool = False) -> TritonConfig:
+    """The config with tiles that are boxes, where keys on a grid are restricted axis by axis, and `by_keys` so are the
+    queries that a key meets."""
+    space, axes = plan.spec.space, box_axes(plan, max(config.shape))
+    if not axes or not isinstance(space, Grid):
+        return config
+    if by_keys:
+        turned = [turned_ranges(branch.keysets[0].mask, space) for branch in plan.branches]
+        axes = [ranges.axes for ranges in turned if ranges is not None and ranges.axes]
+        if len(axes) < len(turned):
+            return config
+    box_m, box_n = (best_shape(axes, space.dims, volume) for volume in config.shape)
+    return replace(config, box_m=box_m, box_n=box_n)
 
 
 def _within_blocks(config: TritonConfig, plan: Plan) -> TritonConfig:
@@ -100,8 +139,8 @@ def _default(plan: Plan, major: int) -> TritonConfig:
 def default_backward(plan: Plan, major: int = 9) -> GradientConfig:
     """The same for a backward."""
     found = _default_backward(plan, major)
-    queries = _within_blocks(found.queries, plan)
-    return GradientConfig(queries, _within_blocks(found.keys, plan))
+    queries, keys = (_within_blocks(config, plan) for config in (found.queries, found.keys))
+    return GradientConfig(in_boxes(queries, plan), in_boxes(keys, plan, by_keys=True))
 
 
 def _default_backward(plan: Plan, major: int) -> GradientConfig:

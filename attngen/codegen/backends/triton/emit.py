@@ -50,7 +50,7 @@ class KernelHoles:
 
 def emit(plan: Plan, config: TritonConfig) -> SourceFile:
     """The module of the forward."""
-    plan = with_hoisted_scores(with_gathered_factors(plan))
+    plan = for_key_tiles(with_gathered_factors(plan), config)
     scope = Scope(plan, arguments_of(plan), config=config)
     names = prefixes()
     branches = [BranchEmitter(scope, i, offset, names).text() for i, offset in enumerate(offsets(plan))]
@@ -58,11 +58,20 @@ def emit(plan: Plan, config: TritonConfig) -> SourceFile:
     return SourceFile("forward.py", print_module(f"forward, {plan.problem.dtype}, {config}", config, [kernel]))
 
 
+def for_key_tiles(plan: Plan, config: TritonConfig) -> Plan:
+    """The plan for a kernel that loops over tiles of keys. Those of a box are not consecutive."""
+    return plan if config.box_n else with_hoisted_scores(plan)
+
+
 def print_kernel(
     name: str, scope: Scope, given: Parameters, config: TritonConfig, body: Sequence[str], tiles: str = ""
 ) -> str:
     """One kernel. `tiles`: how many there are of each head; those of queries where nothing is said."""
     coordinates = [] if scope.by_keys else [*scope.coordinates("q", "q"), *scope.corners()]
+    if scope.boxed:
+        coordinates = [] if scope.by_keys else [*scope.box_at("q", "tile"), *scope.in_box("q", True)]
+        coordinates += [] if scope.by_keys else scope.box_ends("q", "q")
+        tiles = tiles or f"{scope.boxes('q').tokens // scope.boxes('q').volume}"
     holes = KernelHoles(
         name=name,
         parameters="\n".join(f"    {parameter}," for parameter in given.signature),

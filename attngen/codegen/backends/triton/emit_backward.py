@@ -6,10 +6,12 @@ and values. No sum is shared between programs, so results are the same in every 
 
 from __future__ import annotations
 
+from math import prod
+
 from attngen.codegen.backend import SourceFile
 from attngen.codegen.backends.triton.abi import backward_parameters
-from attngen.codegen.backends.triton.config import GradientConfig
-from attngen.codegen.backends.triton.emit import offsets, prefixes, print_kernel, print_module
+from attngen.codegen.backends.triton.config import GradientConfig, TritonConfig, key_boxes
+from attngen.codegen.backends.triton.emit import for_key_tiles, offsets, prefixes, print_kernel, print_module
 from attngen.codegen.backends.triton.emit_keys import KeysEmitter
 from attngen.codegen.backends.triton.emit_queries import QueriesEmitter
 from attngen.codegen.backends.triton.emit_rows import RowsEmitter
@@ -17,7 +19,6 @@ from attngen.codegen.backends.triton.flows import flows_of
 from attngen.codegen.backends.triton.scope import Scope
 from attngen.codegen.calls.arguments import arguments_of
 from attngen.codegen.derive.factors import with_gathered_factors
-from attngen.codegen.derive.hoist import with_hoisted_scores
 from attngen.codegen.plan import Plan
 from attngen.errors import InputError
 
@@ -33,7 +34,7 @@ def emit_backward(plan: Plan, config: GradientConfig, wanted: frozenset[str]) ->
         )
     arguments, names = arguments_of(plan), prefixes()
     gathered = with_gathered_factors(plan)
-    by_queries = Scope(with_hoisted_scores(gathered), arguments, config=config.queries)
+    by_queries = Scope(for_key_tiles(gathered, config.queries), arguments, config=config.queries)
     by_keys = Scope(gathered, arguments, by_keys=True, config=config.keys)
     given, flows = backward_parameters(plan, wanted), flows_of(plan, wanted)
     rows, queries, keys = [], [], []
@@ -45,7 +46,14 @@ def emit_backward(plan: Plan, config: GradientConfig, wanted: frozenset[str]) ->
     kernels = [
         print_kernel("rows", by_queries, given, config.queries, rows),
         print_kernel("queries", by_queries, given, config.queries, queries),
-        print_kernel("keys", by_keys, given, config.keys, keys, "(most_keys + BLOCK_N - 1) // BLOCK_N"),
+        print_kernel("keys", by_keys, given, config.keys, keys, tiles_of_keys(plan, config.keys)),
     ]
     text = print_module(f"backward, {plan.problem.dtype}, {config}", config.queries, kernels)
     return SourceFile("backward.py", text)
+
+
+def tiles_of_keys(plan: Plan, config: TritonConfig) -> str:
+    """How many tiles of keys a head has at most, in the kernel."""
+    boxes = key_boxes(plan, config)
+    linear = "(most_keys + BLOCK_N - 1) // BLOCK_N"
+    return linear if boxes is None else f"tl.maximum({linear}, {prod(boxes.counts)})"

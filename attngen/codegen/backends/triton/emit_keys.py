@@ -59,12 +59,19 @@ class KeysEmitter:
     def text(self) -> str:
         """The statements of the key set."""
         pairs, tile, scope = self.pairs, self.pairs.tile, self.scope
-        setup = [
-            *tile.heads,
+        boxed = scope.holds_boxes(pairs.keyset)
+        own = [
+            "keys = k_first.to(tl.int32) + tl.arange(0, BLOCK_N)",
             "k_last = tl.minimum(k_first + BLOCK_N, n_k) - 1",
             "key_live = keys < n_k",
             *scope.coordinates("kv", "keys"),
             *scope.corners(),
+        ]
+        if boxed:
+            own = [*scope.box_at("kv", "tile"), *scope.in_box("kv", True), *scope.box_ends("kv", "k")]
+        setup = [
+            *tile.heads,
+            *(own if scope.boxed else own[1:]),
             *(f"k_{i} = {tile.load_keys(i)}" for i in range(len(pairs.keyset.dots))),
             f"v = {tile.load_values()}",
         ]

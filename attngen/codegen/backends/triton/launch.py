@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attngen.codegen.backend import Call, Launch
-from attngen.codegen.backends.triton.config import TritonConfig
+from attngen.codegen.backends.triton.config import TritonConfig, tiles_of_queries
 from attngen.codegen.backends.triton.tables import TileTable
 from attngen.codegen.calls.arguments import arguments_of
 from attngen.codegen.calls.checks import input_checks
@@ -43,7 +43,7 @@ def prepare(variants: Variants, config: TritonConfig, plan: Plan, call: Call) ->
     n_b, n_h, n_q = call.n_b, call.n_h, call.n_q
     sizes = [n_b, n_h, n_q, together(plan, call)]
     static = [*tensor_fields(plan, arguments, call), *(strides[a] for a in axes_of(call))]
-    grid = (n_b * n_h * -(-n_q // config.block_m), 1, 1)
+    grid = (n_b * n_h * tiles_of_queries(config, plan, n_q), 1, 1)
     columns = saved_columns(plan)
     return_lse, device, dtype = plan.problem.return_lse, like.device, like.dtype
     # An empty tensor has no address.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 from attngen.codegen.backend import BackwardLaunch, Call
 from attngen.codegen.backends.triton.abi import turned_tables
-from attngen.codegen.backends.triton.config import GradientConfig
+from attngen.codegen.backends.triton.config import GradientConfig, key_boxes, tiles_of_queries
 from attngen.codegen.backends.triton.emit_backward import KERNELS
 from attngen.codegen.backends.triton.flows import flows_of
 from attngen.codegen.backends.triton.gather import FlowSums, PartSums
@@ -76,7 +77,9 @@ def prepare_backward(
         builder = TableBuilder(plan, arguments, plan.branches[i].keysets[j], j == 0, call, tile, by_keys=True)
         turned.append((TileTable(builder, False, device), -(-counts[i, j] // tile[0])))
     parts = [PartSums(part, plan, call, operands, grid, counts[part.branch, part.keyset]) for part in parts_of(plan)]
-    tiles = -(-call.n_q // config.queries.block_m)
+    tiles = tiles_of_queries(config.queries, plan, call.n_q)
+    boxes = key_boxes(plan, config.keys)
+    key_tiles = max(-(-grid.most_keys // config.keys.block_n), 0 if boxes is None else prod(boxes.counts))
     flows = [
         FlowSums(flow, operands[flow.load.tensor], device, grid, tiles, plan.branches[flow.branch].width, counts)
         for flow in flows_of(plan, wanted)
@@ -94,7 +97,7 @@ def prepare_backward(
     grids = {
         "rows": (call.n_b * call.n_h * tiles, 1, 1),
         "queries": (call.n_b * call.n_h * tiles, 1, 1),
-        "keys": (call.n_b * grid.owners * -(-grid.most_keys // config.keys.block_n), 1, 1),
+        "keys": (call.n_b * grid.owners * key_tiles, 1, 1),
     }
     has_lse = plan.problem.return_lse
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from attngen.codegen.backends.triton.config import TritonConfig, room
+from attngen.codegen.boxes import Boxes
 from attngen.codegen.calls.arguments import Arguments
 from attngen.codegen.plan import DotPlan, KeySetPlan, Plan
 from attngen.codegen.printers.triton import Printer
@@ -40,6 +41,20 @@ class Scope:
     def descriptors(self) -> bool:
         """Whether tiles of aligned tensors are loaded through descriptors."""
         return self.config is not None and self.config.loads == "descriptor"
+
+    @property
+    def boxed(self) -> bool:
+        """Whether tiles are boxes of a grid."""
+        return self.config is not None and bool(self.config.box_m)
+
+    def holds_boxes(self, keyset: KeySetPlan) -> bool:
+        """Whether the keys of the set come in boxes: those that lie on the grid."""
+        return self.boxed and isinstance(keyset.space, Grid)
+
+    def boxes(self, of: str) -> Boxes:
+        """The boxes of queries ("q") or of keys ("kv")."""
+        assert self.config is not None
+        return Boxes(self.dims, self.config.box_m if of == "q" else self.config.box_n)
 
     @property
     def layout(self) -> Layout:
@@ -157,12 +172,45 @@ class Scope:
     ) -> bool:
         """Whether tiles of `block` rows from the pointer on come through a descriptor, which `lines` then make."""
         # Rows of a descriptor begin at multiples of 16 bytes.
-        if not self.descriptors or start % 8:
+        if not self.descriptors or self.boxed or start % 8:
             return False
         shape, strides = f"[tl.maximum({count}, 1).to(tl.int32), {width}]", f"[{field}_stride2, 1]"
         made = f"tl.make_tensor_descriptor({pointer}, {shape}, {strides}, [{block}, {room(width)}])"
         lines += ["if ALIGNED:", f"    {pointer}_tiles = {made}", "else:", f"    {pointer}_tiles = None"]
         return True
+
+    def box_at(self, of: str, number: str) -> list[str]:
+        """Statements for the corner of box `number` in the order of boxes, row by row."""
+        boxes, lines, below = self.boxes(of), [], 1
+        for i, (count, side) in reversed(list(enumerate(zip(boxes.counts, boxes.sides, strict=True)))):
+            at = f"({number}) // {below}" if below > 1 else f"({number})"
+            lines.append(f"{of}_corner_{i} = ({at}{f' % {count}' if i else ''} * {side}).to(tl.int32)")
+            below *= count
+        return lines
+
+    def in_box(self, of: str, masked: bool) -> list[str]:
+        """Statements for the tokens of the box at a corner: coordinates, row-major positions, and which exist."""
+        boxes, flat = self.boxes(of), "q" if of == "q" else "keys"
+        live = "q_live" if of == "q" else "key_live"
+        lines, below = [f"within = tl.arange(0, {boxes.volume})"], 1
+        for i, side in reversed(list(enumerate(boxes.sides))):
+            digit = "within" if below == 1 else f"within // {below}"
+            lines.append(f"{of}_{i} = {of}_corner_{i} + {digit}{f' % {side}' if i else ''}")
+            below *= side
+        position = f"{of}_0"
+        for i in range(1, len(self.dims)):
+            position = f"({position}) * {self.dims[i]} + {of}_{i}"
+        # What lies past the edge of the grid is no token, and the position of another.
+        inside = " & ".join(f"({of}_{i} < {dim})" for i, dim in enumerate(self.dims))
+        return [*lines, f"{flat} = {position}", f"{live} = {inside if masked else None}"]
+
+    def box_ends(self, of: str, own: str) -> list[str]:
+        """Statements for the smallest and the largest coordinates in the box of a task."""
+        lines = []
+        for i, (dim, side) in enumerate(zip(self.dims, self.boxes(of).sides, strict=True)):
+            lines.append(f"{own}_first_{i} = {of}_corner_{i}.to(tl.int64)")
+            lines.append(f"{own}_last_{i} = tl.minimum({own}_first_{i} + {side}, {dim}) - 1")
+        return lines
 
     def coordinates(self, name: str, flat: str) -> list[str]:
         """Statements for the coordinates of positions on the grid, which are never negative."""

@@ -76,13 +76,16 @@ class Tile:
         there = self.scope.layout.spread(name, axis, Axes.PAIR)
         if not self.keyset.masked:
             return "" if self.loose else there
-        ends = None if self.scope.by_keys else bounded(self.keyset.mask)
+        boxed = self.scope.holds_boxes(self.keyset)
+        ends = None if self.scope.by_keys or boxed else bounded(self.keyset.mask)
         value = self.mask.spread(self.mask.emit(ends or self.keyset.mask), Axes.PAIR)
         # What lies beyond the end reads anything, so the mask alone does not tell.
         return value if ends or self.loose else f"{there} & {value}"
 
     def positions(self, masked: bool) -> list[str]:
         """Statements for the keys of the tile, or for its queries where those are what the loop goes along."""
+        if self.scope.holds_boxes(self.keyset):
+            return self.scope.in_box("q" if self.scope.by_keys else "kv", masked)
         if self.scope.by_keys:
             lines = ["q = start + tl.arange(0, BLOCK_M)", f"q_live = {'q < stop' if masked else None}"]
             return lines + self.scope.coordinates("q", "q")

@@ -6,12 +6,12 @@ also `stop`, before which they end. Tiles that are visible throughout are visite
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from attngen.codegen.analysis import Range, Ranges, turned_ranges
+from attngen.codegen.analysis import Ranges, turned_ranges
+from attngen.codegen.backends.triton.box_visits import Step, box_visits, ends
 from attngen.codegen.backends.triton.scope import Scope
 from attngen.codegen.backends.triton.text import block
 from attngen.codegen.plan import KeySetPlan
@@ -19,8 +19,6 @@ from attngen.codegen.printers.triton import Printer
 from attngen.codegen.printers.triton_values import Axes
 
 Order = Literal["forward", "backward"]
-Step = Callable[[bool], str]
-"""step(masked)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,8 @@ class Visit:
         if ranges is None:
             return "\n".join([length, self._table(step)])
         printer = self.scope.printer(self.scope.task(self.keyset), self.prefix)
+        if self.scope.holds_boxes(self.keyset):
+            return "\n".join([length, *box_visits(self.scope, ranges, printer, step)])
         if ranges.axes and self.order is None:
             return "\n".join([length, self._boxes(ranges, printer, step)])
         if ranges.axes:
@@ -60,8 +60,8 @@ class Visit:
     # --- closed form --------------------------------------------------------------------------------------------------
 
     def _flat(self, ranges: Ranges, printer: Printer, step: Step) -> str:
-        outer = [_ends(printer, r) for r in ranges.outer]
-        inner = [_ends(printer, r) for r in ranges.inner]
+        outer = [ends(printer, r) for r in ranges.outer]
+        inner = [ends(printer, r) for r in ranges.inner]
         lines = [*printer.lines[Axes.NONE]]
         for i, (begin, end) in enumerate(outer):
             lines.append(f"begin_{i}, end_{i} = tl.maximum({begin}, 0), tl.minimum({end}, {self.count})")
@@ -119,7 +119,7 @@ class Visit:
         lines = []
         for i, axis in enumerate(ranges.axes):
             for j, r in enumerate(axis.outer):
-                begin, end = _ends(printer, r)
+                begin, end = ends(printer, r)
                 before = f"tl.maximum({begin}, high_{i}_{j - 1})" if j else f"tl.maximum({begin}, 0)"
                 lines.append(f"low_{i}_{j} = {before}")
                 lines.append(f"high_{i}_{j} = tl.maximum(tl.minimum({end}, {dims[i]}), low_{i}_{j})")
@@ -184,11 +184,6 @@ def table_name(branch: int, keyset: int, by_keys: bool = False) -> str:
 
 
 TABLE_FIELDS = ("first", "middle", "last", "index", "pattern")
-
-
-def _ends(printer: Printer, r: Range) -> tuple[str, str]:
-    low, high = (printer.emit(e).cast("int") for e in (r.lo, r.hi))
-    return low.typed(Axes.NONE), high.typed(Axes.NONE)
 
 
 def _sorted(count: int) -> list[str]:

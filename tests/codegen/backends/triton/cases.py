@@ -31,6 +31,8 @@ LEARNED = {
     "of channels": _learned(2, 37, 24),
     "of buckets": _learned(2, 8),
     "of thirds": _learned(3, 3),
+    "of a grid": _learned(2, 96),
+    "of pairs of a grid": _learned(96, 96),
 }
 
 
@@ -109,13 +111,34 @@ CASES: dict[str, Case] = {
         n_k=40,
         lse=True,
     ),
+    # Grids of two tiles of 32 and more: tiles are boxes, some of them whole, and padded at the edge.
+    "boxes": Case(lambda: attngen.mechanisms.neighborhood((9, 11), (5, 7)), h=1, hk=1, n_q=99, n_k=99, lse=True),
+    "boxes, 3-D": Case(
+        lambda: attngen.mechanisms.neighborhood((2, 8, 9), (2, 7, 9), is_causal=(False, True, False)),
+        h=1,
+        hk=1,
+        n_q=144,
+        n_k=144,
+    ),
+    "boxes, learned numbers": Case(
+        lambda: Spec(
+            mask=masks.neighborhood((8, 12), (torch.tensor([3, 5]), 7)),
+            score=lambda score, h, q, kv: score + LEARNED["of a grid"][h, q] * LEARNED["of pairs of a grid"][q, kv],
+            weight=weights.dropout(0.2, seed=5),
+            space=attngen.Grid((8, 12)),
+        ),
+        hk=1,
+        n_q=96,
+        n_k=96,
+        learned=(LEARNED["of a grid"], LEARNED["of pairs of a grid"]),
+    ),
     "shifted windows": Case(lambda: attngen.mechanisms.shifted_windows((5, 8), (3, 4)), n_q=40, n_k=40),
     "vertical slash": Case(lambda: Spec(mask=masks.vertical_slash(*FLAGS)), n_k=53, lse=True),
     "power blocks": Case(lambda: attngen.mechanisms.power_attention(16, sinks=0), h=1, hk=1, n_q=130, n_k=130),
     "neighborhood and extra keys": Case(
-        lambda: attngen.mechanisms.neighborhood((4, 7), (3, 4), extra_keys=True),
-        n_q=28,
-        n_k=28,
+        lambda: attngen.mechanisms.neighborhood((8, 9), (3, 4), extra_keys=True),
+        n_q=72,
+        n_k=72,
         dv=11,
         lse=True,
         inputs={"extra_k": (1, 2, 45, 16), "extra_v": (1, 2, 45, 11)},
