@@ -7,6 +7,7 @@ only nodes that are sometimes visible are split. The work is O(N + visited tiles
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,17 +115,24 @@ def schedule(
         own = np.arange(sizes.n_b)[:, None] * depends.b * (sizes.n_h if depends.h else 1)
         own = own + np.arange(sizes.n_h)[None, :] * depends.h
         return Schedule(tile[0], tile[1], sizes, each, own.astype(np.int32))
+    batches = range(sizes.n_b if depends.b else min(1, sizes.n_b))
+    heads = range(sizes.n_h if depends.h else min(1, sizes.n_h))
+    places = [(b, h) for b in batches for h in heads]
+    every: list[Table] = []
+    # As many at once as memory should hold, whatever the mask is.
+    cells = _tiles(sizes.n_q, tile[0]) * _tiles(sizes.n_k, tile[1])
+    at_once = max(1, CHUNK // max(1, cells)) if ranges is None else 1
+    for start in range(0, len(places), at_once):
+        builder = _Builder(mask, space, sizes, tile, loads, places[start : start + at_once])
+        every += builder.bisected(most_nodes) if ranges is None else builder.from_ranges(ranges, most_nodes)
     tables: list[Table] = []
     pattern = np.zeros((sizes.n_b, sizes.n_h), np.int32)
-    for b in range(sizes.n_b if depends.b else min(1, sizes.n_b)):
-        for h in range(sizes.n_h if depends.h else min(1, sizes.n_h)):
-            builder = _Builder(mask, space, sizes, tile, loads, b, h)
-            found = builder.bisected(most_nodes) if ranges is None else builder.from_ranges(ranges, most_nodes)
-            known = next((i for i, t in enumerate(tables) if t.same(found)), None)
-            if known is None:
-                known = len(tables)
-                tables.append(found)
-            pattern[b if depends.b else slice(None), h if depends.h else slice(None)] = known
+    for (b, h), found in zip(places, every, strict=True):
+        known = next((i for i, t in enumerate(tables) if t.same(found)), None)
+        if known is None:
+            known = len(tables)
+            tables.append(found)
+        pattern[b if depends.b else slice(None), h if depends.h else slice(None)] = known
     return Schedule(tile[0], tile[1], sizes, tuple(tables), pattern)
 
 
@@ -134,7 +142,7 @@ def _tiles(n: int, tile: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Nodes:
-    """Pieces of rows of the block table: key tiles begin .. end - 1 of query tile `row`."""
+    """Pieces of rows of block tables: key tiles begin .. end - 1 of query tile `row`, counted through all places."""
 
     row: Ints
     begin: Ints
@@ -143,13 +151,14 @@ class _Nodes:
 
 @dataclass(frozen=True, slots=True)
 class _Builder:
+    """The tables of some places, pairs of a batch and a head: one evaluation looks at nodes of all of them."""
+
     mask: Expr
     space: Space
     sizes: Sizes
     tile: tuple[int, int]
     loads: LoadBounds
-    b: int
-    h: int
+    places: list[tuple[int, int]]
 
     @property
     def rows(self) -> int:
@@ -159,26 +168,33 @@ class _Builder:
     def columns(self) -> int:
         return _tiles(self.sizes.n_k, self.tile[1])
 
-    def bisected(self, most_nodes: int) -> Table:
+    def bisected(self, most_nodes: int) -> list[Table]:
         """By bisection from whole rows."""
-        row = np.arange(self.rows, dtype=np.int64)
+        row = np.arange(self.rows * len(self.places), dtype=np.int64)
         whole = _Nodes(row, np.zeros_like(row), np.full_like(row, self.columns))
-        return self._table([(n, k) for n, k in self._split(whole, most_nodes)])
+        return self._tables(self._split(whole, most_nodes * max(1, len(self.places))))
 
-    def from_ranges(self, ranges: Ranges, most_nodes: int) -> Table:
+    def from_ranges(self, ranges: Ranges, most_nodes: int) -> list[Table]:
         """From closed-form ranges; where they gave a condition up, their partial segments are bisected."""
         nodes, kind = self._pieces(ranges)
         if ranges.complete:
-            return self._table([(nodes, kind)])
+            return self._tables([(nodes, kind)])
         open_ = kind == TileClass.SOMETIMES
         done = _Nodes(nodes.row[~open_], nodes.begin[~open_], nodes.end[~open_])
         rest = _Nodes(nodes.row[open_], nodes.begin[open_], nodes.end[open_])
-        return self._table([(done, kind[~open_]), *self._split(rest, most_nodes)])
+        return self._tables([(done, kind[~open_]), *self._split(rest, most_nodes)])
 
-    def _table(self, pieces: list[tuple[_Nodes, NDArray[np.int8]]]) -> Table:
+    def _tables(self, pieces: list[tuple[_Nodes, NDArray[np.int8]]]) -> list[Table]:
         row, begin, end = (np.concatenate([getattr(n, f) for n, _ in pieces]) for f in ("row", "begin", "end"))
         kind = np.concatenate([k for _, k in pieces])
-        return csr.table(row, begin, end, kind, self.rows, self.tile[1], self.sizes.n_k)
+        order = np.argsort(row, kind="stable")
+        row, begin, end, kind = row[order], begin[order], end[order], kind[order]
+        edges = np.searchsorted(row, np.arange(len(self.places) + 1) * self.rows)
+        parts = [slice(*pair) for pair in pairwise(edges.tolist())]
+        return [
+            csr.table(row[p] - i * self.rows, begin[p], end[p], kind[p], self.rows, self.tile[1], self.sizes.n_k)
+            for i, p in enumerate(parts)
+        ]
 
     # --- bisection ----------------------------------------------------------------------------------------------------
 
@@ -202,13 +218,16 @@ class _Builder:
     def _classify(self, nodes: _Nodes) -> NDArray[np.int8]:
         kind = np.empty(len(nodes.row), np.int8)
         tile_q, tile_k = self.tile
+        places = np.array(self.places, np.int64).reshape(-1, 2)
         for start in range(0, len(kind), CHUNK):
             part = slice(start, start + CHUNK)
-            q = nodes.row[part] * tile_q
+            place, row = np.divmod(nodes.row[part], self.rows)
+            b, h = self.places[0] if len(places) == 1 else places[place].T
+            q = row * tile_q
             k = nodes.begin[part] * tile_k
             q_last = np.minimum(q + tile_q, self.sizes.n_q) - 1
             k_last = np.minimum(nodes.end[part] * tile_k, self.sizes.n_k) - 1
-            found = evaluator(self.space, Tiles((q, q_last), (k, k_last)), self.sizes, self.loads, b=self.b, h=self.h)
+            found = evaluator(self.space, Tiles((q, q_last), (k, k_last)), self.sizes, self.loads, b=b, h=h)
             kind[part] = classes(found.truth(self.mask))
         return kind
 
@@ -219,7 +238,8 @@ class _Builder:
         row = np.arange(self.rows, dtype=np.int64)
         first = row * self.tile[0]
         last = np.minimum(first + self.tile[0], self.sizes.n_q) - 1
-        sizes = size_symbols(self.sizes, self.b, self.h)
+        ((b, h),) = self.places
+        sizes = size_symbols(self.sizes, b, h)
         values = Evaluator(sizes | {"q_first": ints(first, first), "q_last": ints(last, last)}, self.loads)
         outer = [self._rounded(values, r, True) for r in ranges.outer]
         inner = [self._rounded(values, r, False) for r in ranges.inner]
