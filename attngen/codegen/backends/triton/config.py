@@ -158,7 +158,7 @@ def _default_backward(plan: Plan, major: int) -> GradientConfig:
     busy = any(branch.weight is not None or branch.passes for branch in plan.branches) or boxes
     rows = 32 if major == 9 and widest <= 64 and not busy else 16
     columns = 128 if widest <= 64 or (major == 9 and not boxes) else 64
-    if major != 9 and len(plan.branches) > 1:
+    if (major != 9 and len(plan.branches) > 1) or (major >= 10 and widest > 64 and boxes):
         columns = 32
     long = major != 9 and widest > 64 and any(branch.passes for branch in plan.branches)
     long |= major >= 10 and widest > 64

@@ -192,9 +192,9 @@ class Scope:
         """Statements for the tokens of the box at a corner: coordinates, row-major positions, and which exist."""
         boxes, flat = self.boxes(of), "q" if of == "q" else "keys"
         live = "q_live" if of == "q" else "key_live"
-        lines, below = [f"within = tl.arange(0, {boxes.volume})"], 1
+        lines, below = [f"{of}_within = tl.arange(0, {boxes.volume})"], 1
         for i, side in reversed(list(enumerate(boxes.sides))):
-            digit = "within" if below == 1 else f"within // {below}"
+            digit = f"{of}_within" if below == 1 else f"{of}_within // {below}"
             lines.append(f"{of}_{i} = {of}_corner_{i} + {digit}{f' % {side}' if i else ''}")
             below *= side
         position = f"{of}_0"
