@@ -19,7 +19,7 @@ export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup compiler demo test pytest lint format bench bench-backward bench-families gpu wheel clean distclean
+.PHONY: help setup compiler demo test pytest thorough lint format bench bench-backward bench-families gpu wheel clean distclean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +30,10 @@ demo: setup compiler  ## compile specs the library has never seen, run them in a
 test: lint pytest  ## everything that must hold before a change goes in
 
 pytest: setup compiler  ## the tests alone; PYTEST_ARGS="-k masks -x" passes options on
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(PYTEST_ARGS)
+
+thorough: setup compiler  ## every test, kernels built with the options they ship with: before a release, about an hour
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --optimized $(PYTEST_ARGS)
 
 lint: setup  ## style, types, and who may import whom
 	$(BIN)/ruff check

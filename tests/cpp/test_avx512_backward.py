@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,8 +18,8 @@ from tests.cpp.test_avx512 import SETS, SPECS, emulate, emulated
 from tests.end_to_end.oracle import BOUND, error, operands
 
 pytestmark = [pytest.mark.cxx, pytest.mark.isa("avx2")]
-PAIRS = [(name, "avx512") for name in ("causal", "program", "vsum", "lssar", "stick-breaking")]
-PAIRS += [("causal", "avx512-fp16"), ("program", "avx512_bf16")]
+PAIRS: list[Any] = [(name, "avx512") for name in ("causal", "program", "vsum", "lssar", "stick-breaking")]
+PAIRS += [("program", "avx512_bf16"), pytest.param("causal", "avx512-fp16", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize(("name", "isa"), PAIRS)

@@ -300,7 +300,6 @@ def test_the_library_needs_no_algebra():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.slow
 def test_the_example_runs():
     example = Path(attngen.__file__).parents[1] / "examples" / "normalizers.py"
     done = subprocess.run([sys.executable, example], capture_output=True, text=True, check=True)

@@ -60,7 +60,7 @@ def test_captures_are_read_at_each_call() -> None:
     assert all(not torch.equal(a, b) for i, a in enumerate(found) for b in found[:i])
 
 
-@pytest.mark.parametrize("order", ["bhnd", "bnhd", "expanded"])
+@pytest.mark.parametrize("order", [pytest.param("bhnd", marks=pytest.mark.slow), "bnhd", "expanded"])
 def test_strides_survive(order: str) -> None:
     kernel = attngen.compile(attngen.Spec(mask=attngen.masks.causal()))
     q, k, v = operands(b=1, n_q=33)
@@ -102,8 +102,17 @@ def step(module: torch.nn.Module, run: Any, x: torch.Tensor) -> list[torch.Tenso
     return [t.detach().clone() for t in (out, x.grad, *(p.grad for p in module.parameters())) if t is not None]
 
 
-@pytest.mark.parametrize("dynamic", [None, True], ids=["automatic", "dynamic"])
-@pytest.mark.parametrize("compiler", ["eager", "aot_eager", "inductor"])
+@pytest.mark.parametrize(
+    ("compiler", "dynamic"),
+    [
+        ("inductor", None),
+        ("aot_eager", True),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (("inductor", True), ("eager", None), ("eager", True))
+        ),
+    ],
+)
 def test_training(compiler: str, dynamic: bool | None) -> None:
     module = Attention()
     compiled = torch.compile(module, fullgraph=True, dynamic=dynamic, backend=compiler)

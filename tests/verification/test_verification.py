@@ -56,7 +56,6 @@ def test_a_grid_and_a_router() -> None:
     assert any(check.outcome == "skipped" and "router" in check.detail for check in routed.checks)
 
 
-@pytest.mark.slow
 def test_torch_compile() -> None:
     subject = Subject.of(attngen.mechanisms.causal(), "reference", "cpu", False, Shape(1, 2, 1, 9, 9, 4, 4))
     (check,) = compiled(subject)

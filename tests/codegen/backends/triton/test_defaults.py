@@ -19,24 +19,26 @@ from tests.codegen.backends.triton.shipped import SPECS, built, linted
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 EVERYDAY = ("full", "causal")
-# A build takes seconds: every spec is built for one architecture, the everyday ones for all three.
-FORWARD = [
-    (name, arch, 64 if (i + j) % 2 else 128)
-    for i, name in enumerate(SPECS)
-    for j, arch in enumerate(ARCHITECTURES)
-    if (i + 1) % 3 == j or name in EVERYDAY
-]
-BACKWARD = [
-    (name, arch, 64 if (i + j) % 2 else 128)
-    for i, name in enumerate(SPECS)
-    for j, arch in enumerate(ARCHITECTURES)
-    if i % 3 == j or name in EVERYDAY
-]
+
+
+def each(first: int, often: int = 1) -> list[Any]:
+    """Specs, architectures and head dimensions. A build takes seconds: every spec is built for one architecture, the
+    everyday ones for all three, and all the others where time does not matter."""
+    found = []
+    for i, name in enumerate(SPECS):
+        for j, arch in enumerate(ARCHITECTURES):
+            for d in (64, 128):
+                chosen = (i + first) % 3 == j or (often and name in EVERYDAY)
+                marks = () if chosen and d == (64 if (i + j) % 2 else 128) else (pytest.mark.slow,)
+                found.append(pytest.param(name, arch, d, marks=marks, id=f"{name}-{arch}-{d}"))
+    return found
+
+
 OLDER = ROOT / ".venv" / "triton-older"
 """The oldest Triton that attngen supports, which `make setup` puts beside the other one."""
 
 
-@pytest.mark.parametrize(("name", "arch", "d"), FORWARD, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "arch", "d"), each(1))
 def test_forwards_pass_the_lint(name: str, arch: str, d: int) -> None:
     found = linted(name, arch, d)
     assert found["complaints"] == []
@@ -44,14 +46,14 @@ def test_forwards_pass_the_lint(name: str, arch: str, d: int) -> None:
 
 
 @pytest.mark.parametrize("kernel", ["queries", "keys"])
-@pytest.mark.parametrize(("name", "arch", "d"), BACKWARD, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "arch", "d"), each(0, often=0))
 def test_backwards_pass_the_lint(name: str, arch: str, d: int, kernel: str) -> None:
     found = linted(name, arch, d, kernel=kernel)
     assert found["complaints"] == []
     assert found["dots_in_loop"] >= (4 if kernel == "keys" else 3)
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", ["sm_90", *(pytest.param(a, marks=pytest.mark.slow) for a in ("sm_80", "sm_100"))])
 def test_unaligned_tensors(arch: str) -> None:
     assert linted("causal", arch, 64, aligned=False)["complaints"] == []
 
@@ -76,16 +78,16 @@ def older() -> Iterator[Built]:
         yield built_by_it
 
 
-OF_OLDER = [(name, arch, d) for name, arch, d in FORWARD if arch == "sm_90"]
+OF_OLDER = [one for one in each(1, often=0) if one.values[1] == "sm_90"]
 
 
-@pytest.mark.parametrize(("name", "arch", "d"), OF_OLDER, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "arch", "d"), OF_OLDER)
 def test_forwards_of_the_older_triton(name: str, arch: str, d: int, older: Built) -> None:
     assert older(name=name, arch=arch, d=d)["complaints"] == []
 
 
 @pytest.mark.parametrize("kernel", ["queries", "keys"])
-@pytest.mark.parametrize("name", ["causal", "relative", "neighborhood"])
+@pytest.mark.parametrize("name", ["causal", pytest.param("relative", marks=pytest.mark.slow), "neighborhood"])
 def test_backwards_of_the_older_triton(name: str, kernel: str, older: Built) -> None:
     assert older(name=name, arch="sm_90", d=64, kernel=kernel)["complaints"] == []
 

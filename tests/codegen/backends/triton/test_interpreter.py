@@ -25,9 +25,9 @@ def ask() -> Iterator[Ask]:
 
 
 CHOSEN = [
-    f"{name}|{choices}"
-    for name in ("batches, GQA, wide values", "window", "documents", "rows without keys", "bf16")
-    for choices in ("loads=descriptor", "loops=one,loads=descriptor")
+    pytest.param(f"{name}|{choices}", marks=() if i % 2 == j else pytest.mark.slow)
+    for i, name in enumerate(("batches, GQA, wide values", "window", "documents", "rows without keys", "bf16"))
+    for j, choices in enumerate(("loads=descriptor", "loops=one,loads=descriptor"))
 ]
 
 
