@@ -6,9 +6,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Two workers on two cores: much of a test is one C++ compiler at work. Idle OpenMP threads sleep, or they would spin
-# against the other worker.
-JOBS ?= 2
+# Three workers on two cores: much of a test is a compiler at work, or a process that starts. Idle OpenMP threads sleep,
+# or they would spin against the other workers.
+JOBS ?= 3
 OLDER_TRITON := triton==3.6.0
 PYTEST_ARGS ?=
 # What is imported is compiled then, and kept; all of torch would take a minute.

@@ -14,6 +14,7 @@ pytest.importorskip("triton")
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_every_row_says_what_is_known(tmp_path: Path) -> None:
     contenders = {"attngen": {"warm": {"median": 2.0}}, "cudnn": {"warm": {"median": 1.5}}}
     results = {"dense causal": {"contenders": contenders}}

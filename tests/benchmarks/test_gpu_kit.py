@@ -62,6 +62,7 @@ def records(out: Path, command: str) -> list[dict[str, Any]]:
 
 
 @needs_triton
+@pytest.mark.slow
 class TestDryRun:
     def test_every_file_says_where_it_is_from(self, dry: Path) -> None:
         assert {file.name for file in dry.iterdir()} == {f"{c}.{e}" for c in COMMANDS for e in ("jsonl", "json", "md")}

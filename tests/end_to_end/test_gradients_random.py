@@ -136,6 +136,7 @@ def test_random_score(program: Expr, mask: Expr, rule: Any) -> None:
     check_gradients(spec, *operands(n_q=N, n_k=N, d=12, dv=9), lse=lse, bound=3e-5, **given)
 
 
+@pytest.mark.slow
 @bounded
 @hypothesis.given(weight=programs(PAIR_LOADS), gate=programs(ROW_LOADS, OF_ROWS), rule=st.sampled_from(RULES))
 def test_random_weight_and_gate(weight: Expr, gate: Expr, rule: Any) -> None:

@@ -53,7 +53,7 @@ def growth(kind: str, *lengths: int) -> list[int]:
     return [int(line) for line in done.stdout.split()]
 
 
-@pytest.mark.parametrize("kind", ["window", "entmax"])
+@pytest.mark.parametrize("kind", ["window", pytest.param("entmax", marks=pytest.mark.slow)])
 def test_memory_does_not_grow_with_the_length(kind: str) -> None:
     short, long = growth(kind, 2048, 32768)
     assert long <= short + 2048  # a dense row of scores alone would be 16 GiB

@@ -34,7 +34,10 @@ def windowed(backend: str | None) -> attngen.Kernel:
     return attngen.compile(spec, backend=backend)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+REFERENCE_LATER = [each if each is None else pytest.param(each, marks=pytest.mark.slow) for each in BACKENDS]
+
+
+@pytest.mark.parametrize("backend", REFERENCE_LATER)
 @pytest.mark.parametrize("operator", ["forward", "forward_lse", "forward_save", "forward_lse_save"])
 def test_opcheck(operator: str, backend: str | None) -> None:
     given = getattr(torch.ops.attngen, operator).default
@@ -42,7 +45,7 @@ def test_opcheck(operator: str, backend: str | None) -> None:
     torch.library.opcheck(given, arguments(CAUSAL, *operands(n_q=1, n_k=33)))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", REFERENCE_LATER)
 @pytest.mark.parametrize("operator", ["attention", "attention_lse"])
 def test_opcheck_with_gradients(operator: str, backend: str | None) -> None:
     given = getattr(torch.ops.attngen, operator).default
@@ -53,7 +56,7 @@ def test_opcheck_with_gradients(operator: str, backend: str | None) -> None:
     torch.library.opcheck(given, arguments(kernel, *operands(n_q=9)))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", REFERENCE_LATER)
 @pytest.mark.parametrize("return_lse", [False, True])
 def test_opcheck_of_the_backward(return_lse: bool, backend: str | None) -> None:
     kernel = windowed(backend)
