@@ -7,7 +7,8 @@ from itertools import product
 from typing import Any
 
 from attngen.codegen.backend import Backend
-from attngen.codegen.backends.triton.config import GradientConfig, TritonConfig
+from attngen.codegen.backends.triton.config import GradientConfig, TritonConfig, in_boxes
+from attngen.codegen.lower.lowered import lowered
 from attngen.codegen.plan import Plan
 
 QUERIES_AND_WARPS = ((64, 4), (64, 8), (128, 8))
@@ -25,17 +26,24 @@ def forward_candidates(backend: Backend, plan: Plan, dry: bool) -> list[TritonCo
     own: TritonConfig = backend.configs(plan)[0]
     if dry:
         return [own, replace(own, num_warps=4)]
+    runs = _without_boxes(own)
     around = [
-        replace(own, block_m=m, block_n=n, num_warps=warps, num_stages=stages)
+        replace(runs, block_m=m, block_n=n, num_warps=warps, num_stages=stages)
         for (m, warps), n, stages in product(QUERIES_AND_WARPS, KEYS, STAGES)
     ]
     if any(keyset.masked for branch in plan.branches for keyset in branch.keysets):
         around += [replace(config, loops="one") for config in around if config.num_stages == STAGES[0]]
     around += [replace(config, loads="descriptor") for config in around if config.num_stages == STAGES[0]]
     # Warps with roles of their own: what Triton needs for them is known.
-    roles = replace(own, block_m=128, num_warps=4, loops="one", loads="descriptor", specialize=True)
+    roles = replace(runs, block_m=128, num_warps=4, loops="one", loads="descriptor", specialize=True)
     around += [replace(roles, block_n=n, num_stages=stages) for n, stages in product(KEYS[1:], STAGES[:2])]
-    return list(dict.fromkeys([own, *around]))
+    target = lowered(plan)
+    return list(dict.fromkeys([own, *(in_boxes(config, target) for config in around)]))
+
+
+def _without_boxes(config: TritonConfig) -> TritonConfig:
+    """The config whose tiles may change their sizes: the shape of a box follows from them."""
+    return replace(config, box_m=(), box_n=())
 
 
 def backward_candidates(backend: Backend, plan: Plan, dry: bool) -> list[GradientConfig]:
@@ -62,15 +70,18 @@ def joined(one: GradientConfig, other: GradientConfig) -> GradientConfig:
 def _gradient_choices(backend: Backend, plan: Plan) -> tuple[GradientConfig, list[TritonConfig], list[TritonConfig]]:
     own: Any = backend.configs_backward(plan)[0]
     queries = [
-        replace(own.queries, block_m=m, block_n=n, num_warps=warps, num_stages=stages)
+        replace(_without_boxes(own.queries), block_m=m, block_n=n, num_warps=warps, num_stages=stages)
         for (m, n, warps), stages in product(GRADIENT_TILES, STAGES_OVER_KEYS)
     ]
     keys = [
-        replace(own.keys, block_m=n, block_n=m, num_warps=warps, num_stages=stages)
+        replace(_without_boxes(own.keys), block_m=n, block_n=m, num_warps=warps, num_stages=stages)
         for (m, n, warps), stages in product(GRADIENT_TILES, STAGES_OVER_QUERIES)
     ]
     queries += [replace(c, loads="descriptor") for c in queries if c.num_stages == STAGES_OVER_KEYS[0]]
     keys += [replace(c, loads="descriptor") for c in keys if c.num_stages == STAGES_OVER_QUERIES[-1]]
+    target = lowered(plan)
+    queries = [in_boxes(c, target) for c in queries]
+    keys = [in_boxes(c, target, by_keys=True) for c in keys]
     if any(branch.scan for branch in plan.branches):
         # Its kernels hand numbers over for tiles of keys, which have to be the same.
         size = own.queries.block_n

@@ -12,6 +12,7 @@ from attngen.codegen.analysis.boxes import best_shape
 from attngen.codegen.boxes import Boxes
 from attngen.codegen.plan import Plan
 from attngen.codegen.tiling import box_axes
+from attngen.errors import InputError
 from attngen.ir.nodes import Grid
 
 
@@ -38,6 +39,13 @@ class TritonConfig:
     specialize: bool = False
     box_m: tuple[int, ...] = ()
     box_n: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, size in (("box_m", self.block_m), ("box_n", self.block_n)):
+            box = tuple(getattr(self, name))  # JSON has lists
+            object.__setattr__(self, name, box)
+            if box and prod(box) != size:
+                raise InputError(f"{name}: got sides {box}; their product is that of a tile, {size} tokens")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -96,6 +104,7 @@ def default(plan: Plan, major: int = 9) -> TritonConfig:
 def in_boxes(config: TritonConfig, plan: Plan, by_keys: bool = False) -> TritonConfig:
     """The config with tiles that are boxes, where keys on a grid are restricted axis by axis, and `by_keys` so are the
     queries that a key meets."""
+    config = replace(config, box_m=(), box_n=())
     space, axes = plan.spec.space, box_axes(plan, max(config.shape))
     if not axes or not isinstance(space, Grid):
         return config

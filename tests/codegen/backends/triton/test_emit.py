@@ -103,3 +103,9 @@ def test_prefixes_differ() -> None:
     made = [name for name, _ in zip(prefixes(), range(1000), strict=False)]
     assert made[:2] == ["t0_", "t1_"]
     assert len(set(made)) == 1000
+
+
+def test_sides_of_a_box_make_its_tile() -> None:
+    assert TritonConfig(64, 32, 4, 2, "tf32x3", box_m=[8, 8], box_n=[4, 8]).box_n == (4, 8)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"box_m: got sides \(4, 8\); their product is that of a tile, 64 tokens"):
+        TritonConfig(64, 32, 4, 2, "tf32x3", box_m=(4, 8))
