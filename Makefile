@@ -14,6 +14,8 @@ PYTEST_ARGS ?=
 # What is imported is compiled then, and kept; all of torch would take a minute.
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --progress-bar off --no-compile
 
+# Compiled modules are kept even where the environment says otherwise: the tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 
