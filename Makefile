@@ -21,7 +21,7 @@ export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup compiler demo test pytest thorough lint format bench bench-backward bench-families gpu wheel clean distclean
+.PHONY: help setup compiler demo test pytest thorough lint lint-kernels format bench bench-backward bench-families gpu wheel clean distclean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ lint: setup  ## style, types, and who may import whom
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lint-kernels: setup  ## build and lint every Triton kernel that changed since it was linted (all of them: half an hour)
+	$(BIN)/python -m tests.codegen.backends.triton.ledger --jobs 2
 
 format: setup  ## rewrite the tree in the style that lint asks for
 	$(BIN)/ruff check --fix

@@ -23,6 +23,7 @@ from attngen.codegen.backends.cpu.launch import prepare
 from attngen.codegen.backends.cpu.openmp import share_torch_runtime
 from attngen.codegen.plan import make_plan
 from tests.end_to_end.oracle import BOUND, LSE_BOUND, error, operands, random
+from tests.kinds import some
 
 pytestmark = [pytest.mark.cxx, pytest.mark.isa("avx2")]
 HERE = Path(__file__).parent
@@ -83,16 +84,16 @@ def emulate(name: str, isa: str) -> None:
 
 
 PAIRS: list[Any] = [
-    *((name, "avx512") for name in ("causal", "program", "vsum", "stick-breaking")),
-    ("causal", "avx512_bf16"),
+    *((name, "avx512") for name in ("causal", "program", "vsum", "stick-breaking", "entmax")),
+    *((name, "avx512_bf16") for name in ("causal", "program", "vsum", "entmax")),
+    ("program", "avx512-fp16"),
 ]
-PAIRS += [("program", "avx512_bf16")]
-MORE = [("entmax", "avx512"), ("program", "avx512-fp16"), ("vsum", "avx512_bf16"), ("entmax", "avx512_bf16")]
-PAIRS += [pytest.param(*pair, marks=pytest.mark.slow) for pair in MORE]
+LATER = [("entmax", "avx512"), ("program", "avx512-fp16"), ("vsum", "avx512_bf16"), ("entmax", "avx512_bf16")]
+LATER += [("causal", "avx512"), ("program", "avx512")]
 """A sum of a pass before has no instructions of its own; the backward goes through one."""
 
 
-@pytest.mark.parametrize(("name", "isa"), PAIRS)
+@pytest.mark.parametrize(("name", "isa"), some(PAIRS, *LATER))
 def test_values(name: str, isa: str, tmp_path: Path) -> None:
     emulate(name, isa)
     kernel, dtype = attngen.compile(SPECS[name]()), SETS[isa]

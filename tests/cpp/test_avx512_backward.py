@@ -16,13 +16,15 @@ from attngen.codegen.backends.cpu.emit_backward import emit_backward
 from attngen.codegen.backends.cpu.launch_backward import prepare_backward
 from tests.cpp.test_avx512 import SETS, SPECS, emulate, emulated
 from tests.end_to_end.oracle import BOUND, error, operands
+from tests.kinds import some
 
 pytestmark = [pytest.mark.cxx, pytest.mark.isa("avx2")]
 PAIRS: list[Any] = [(name, "avx512") for name in ("causal", "program", "vsum", "lssar", "stick-breaking")]
-PAIRS += [("program", "avx512_bf16"), pytest.param("causal", "avx512-fp16", marks=pytest.mark.slow)]
+PAIRS += [("program", "avx512_bf16"), ("causal", "avx512-fp16")]
+LATER = [("causal", "avx512"), ("causal", "avx512-fp16"), ("program", "avx512")]
 
 
-@pytest.mark.parametrize(("name", "isa"), PAIRS)
+@pytest.mark.parametrize(("name", "isa"), some(PAIRS, *LATER))
 def test_the_emulated_backward_agrees_with_the_reference(name: str, isa: str, tmp_path: Path) -> None:
     emulate(name, isa)
     dtype = SETS[isa]

@@ -13,6 +13,7 @@ from torch import Tensor
 import attngen
 from attngen import masks, mechanisms, normalizers, weights
 from tests.end_to_end.oracle import kernel_of, operands, random
+from tests.kinds import some
 
 pytestmark = pytest.mark.cxx
 N = 705
@@ -61,9 +62,12 @@ def same(one: list[Tensor], other: list[Tensor]) -> bool:
 
 
 CASES = [*((name, torch.float32) for name in SPECS), ("every-index", torch.bfloat16)]
+LATER = [(name, torch.float32) for name in ("dropout", "entmax", "stick-breaking")]
 
 
-@pytest.mark.parametrize(("name", "dtype"), CASES, ids=[f"{n}-{str(t).removeprefix('torch.')}" for n, t in CASES])
+@pytest.mark.parametrize(
+    ("name", "dtype"), some(CASES, *LATER), ids=[f"{n}-{str(t).removeprefix('torch.')}" for n, t in CASES]
+)
 def test_threads(name: str, dtype: torch.dtype, threads: Callable[[int], None]) -> None:
     kernel = kernel_of(SPECS[name]())
     qkv = operands(n_q=N, dtype=dtype)

@@ -13,6 +13,7 @@ import attngen
 from attngen import masks, normalizers
 from tests.end_to_end.gradients import check_gradients
 from tests.end_to_end.oracle import kernel_of, operands, random
+from tests.kinds import some
 
 pytestmark = pytest.mark.cxx
 
@@ -39,7 +40,7 @@ def names(case: Any) -> str:
     return str(case).removeprefix("torch.")
 
 
-@pytest.mark.parametrize(("name", "dtype"), CASES, ids=names)
+@pytest.mark.parametrize(("name", "dtype"), some(CASES, ("stick-breaking", FP64), ("stick-breaking", BF16)), ids=names)
 def test_dtype(name: str, dtype: torch.dtype) -> None:
     score = attngen.scores.Score.of(lambda score, h, kv: score + BIAS[h, kv])
     kernel = kernel_of(attngen.Spec(mask=MASK, score=score, normalizer=NORMALIZERS[name]()))

@@ -12,6 +12,7 @@ import torch
 
 import attngen
 from tests.end_to_end.oracle import operands
+from tests.kinds import some
 
 pytestmark = [pytest.mark.cxx, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")]
 
@@ -76,7 +77,7 @@ def specs() -> dict[str, attngen.Spec]:
     }
 
 
-@pytest.mark.parametrize("name", specs())
+@pytest.mark.parametrize("name", some(specs(), "documents", "relative"))
 def test_tensors_of_a_call_are_released(name: str) -> None:
     kernel = attngen.compile(specs()[name], backend="cpu")
     given = list(operands())

@@ -17,6 +17,7 @@ import attngen
 from attngen import masks, mechanisms, normalizers
 from tests.end_to_end.gradients import check_gradients
 from tests.end_to_end.oracle import kernel_of, operands, random
+from tests.kinds import some
 
 pytestmark = pytest.mark.cxx
 
@@ -90,7 +91,7 @@ GRIDS: dict[str, tuple[tuple[int, ...], Callable[..., attngen.Spec]]] = {
 }
 
 
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", some(GRIDS, "FreeSwim", "criss-cross", "MaxViT", "1-D, stride and dilation"))
 def test_windows_of_grids(name: str) -> None:
     dims, make = GRIDS[name]
     spec = make(dims)

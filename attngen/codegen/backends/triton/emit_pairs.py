@@ -81,11 +81,10 @@ class Pairs:
         loose = self.vanishes and scope.by_keys and not scope.dims and not sums_values(scope.plan, index)
         self.tile = Tile(scope, self.keyset, self.branch.width, next(names), loose)
         self.queries: list[str] = []
-        self.query_loads = [
-            scope.queries(dot, self.branch.keysets[0], self.queries, next(names)) for dot in self.branch.keysets[0].dots
-        ]
+        dots = self.branch.keysets[0].dots
+        self.query_loads = [scope.queries(dot, self.keyset, self.queries, next(names)) for dot in dots]
         if self.factored:
-            self.cotangents = load_cotangent_tiles(scope, index, offset, self.queries, next(names))
+            self.cotangents = load_cotangent_tiles(scope, self.keyset, index, offset, self.queries, next(names))
         else:
             self.cotangents = load_written(scope, index, "dacc")
 

@@ -12,6 +12,7 @@ from attngen.codegen.backends.triton.saved import ROW, loading_vectors
 from attngen.codegen.backends.triton.scope import Scope
 from attngen.codegen.backends.triton.text import before, within
 from attngen.codegen.derive.backward import row_factor, row_gradient
+from attngen.codegen.plan import KeySetPlan
 from attngen.codegen.printers.triton import Printer
 from attngen.codegen.printers.triton_values import Axes, Layout, Value
 from attngen.ir.expr import Expr
@@ -175,15 +176,13 @@ def load_cotangents(scope: Scope, index: int, offset: int) -> str:
     return f"load_rows({base}, q, dout_stride2, q_live, dout_stride3, {width}, {room(width)})"
 
 
-def load_cotangent_tiles(scope: Scope, index: int, offset: int, lines: list[str], prefix: str) -> str:
+def load_cotangent_tiles(
+    scope: Scope, keyset: KeySetPlan, index: int, offset: int, lines: list[str], prefix: str
+) -> str:
     """The same, where `lines` stand in front of the loop that they are loaded in."""
     width = scope.plan.branches[index].width
     lines.append(f"{prefix} = dout_data + {_head_of_cotangents(offset)}")
-    rows = f"{prefix}, q, dout_stride2, q_live, dout_stride3, {width}, {room(width)}"
-    start = "start" if scope.by_keys else "q_first.to(tl.int32)"
-    if not scope.describe(prefix, "dout", "n_q", "BLOCK_M", offset, width, lines):
-        return f"load_rows({rows})"
-    return f"load_tile({prefix}_tiles, {start}, {rows})"
+    return scope.load_queries(keyset, prefix, "dout", offset, width, lines)
 
 
 def _head_of_cotangents(offset: int) -> str:

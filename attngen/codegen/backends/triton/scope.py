@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 from attngen.codegen.backends.triton.config import TritonConfig, room
 from attngen.codegen.boxes import Boxes
@@ -160,24 +161,48 @@ class Scope:
         head = self.head(dot.q, keyset, lines, f"{prefix}h")
         start = f"b * {field}_stride0 + {head} * {field}_stride1 + {dot.q_start} * {field}_stride3"
         lines.append(f"{prefix}at = {field}_data + {start}")
-        size = f"{field}_stride3, {dot.width}, {room(dot.width)}"
-        rows = f"{prefix}at, q, {field}_stride2, q_live, {size}"
-        start = "start" if self.by_keys else "q_first.to(tl.int32)"
-        if not self.describe(f"{prefix}at", field, "n_q", "BLOCK_M", dot.q_start, dot.width, lines):
+        return self.load_queries(keyset, f"{prefix}at", field, dot.q_start, dot.width, lines)
+
+    def load_queries(
+        self, keyset: KeySetPlan, pointer: str, field: str, start: int, width: int, lines: list[str]
+    ) -> str:
+        """What lies at the positions q that meet these keys: `width` channels from the pointer on, which is at `start`."""
+        rows = f"{pointer}, q, {field}_stride2, q_live, {field}_stride3, {width}, {room(width)}"
+        boxed = self.holds_boxes(keyset) if self.by_keys else self.boxed
+        if not self.describe(pointer, field, "q", boxed, start, width, lines):
             return f"load_rows({rows})"
-        return f"load_tile({prefix}at_tiles, {start}, {rows})"
+        first = "start" if self.by_keys else "q_first.to(tl.int32)"
+        return self.load_described(pointer, "q", boxed, first, rows, width)
 
     def describe(
-        self, pointer: str, field: str, count: str, block: str, start: int, width: int, lines: list[str]
+        self, pointer: str, field: str, of: str, boxed: bool, start: int, width: int, lines: list[str]
     ) -> bool:
-        """Whether tiles of `block` rows from the pointer on come through a descriptor, which `lines` then make."""
+        """Whether tiles of queries ("q") or keys ("kv") from the pointer on come through a descriptor, which `lines`
+        then make. Where tiles are boxes it is one of a grid."""
         # Rows of a descriptor begin at multiples of 16 bytes.
-        if not self.descriptors or self.boxed or start % 8:
+        if not self.descriptors or start % 8:
             return False
-        shape, strides = f"[tl.maximum({count}, 1).to(tl.int32), {width}]", f"[{field}_stride2, 1]"
-        made = f"tl.make_tensor_descriptor({pointer}, {shape}, {strides}, [{block}, {room(width)}])"
+        step = f"{field}_stride2"
+        if boxed:
+            below = [prod(self.dims[i + 1 :]) for i in range(len(self.dims))]
+            shape, strides = [str(dim) for dim in self.dims], [f"{n} * {step}" if n > 1 else step for n in below]
+            sides = [str(side) for side in self.boxes(of).sides]
+        else:
+            count, block = ("n_q", "BLOCK_M") if of == "q" else ("n_k", "BLOCK_N")
+            shape, strides, sides = [f"tl.maximum({count}, 1).to(tl.int32)"], [step], [block]
+        each = ", ".join(f"[{', '.join(part)}]" for part in ([*shape, f"{width}"], [*strides, "1"]))
+        made = f"tl.make_tensor_descriptor({pointer}, {each}, [{', '.join([*sides, str(room(width))])}])"
         lines += ["if ALIGNED:", f"    {pointer}_tiles = {made}", "else:", f"    {pointer}_tiles = None"]
         return True
+
+    def load_described(self, pointer: str, of: str, boxed: bool, first: str, rows: str, width: int) -> str:
+        """The tile that begins at position `first`, or at the corner of a box. `rows`: what load_rows takes, for
+        tensors that are not aligned."""
+        if not boxed:
+            return f"load_tile({pointer}_tiles, {first}, {rows})"
+        corner = ", ".join(f"{of}_corner_{i}" for i in range(len(self.dims)))
+        box = f"tl.reshape({pointer}_tiles.load([{corner}, 0]), ({self.boxes(of).volume}, {room(width)}))"
+        return f"({box} if ALIGNED else load_rows({rows}))"
 
     def box_at(self, of: str, number: str) -> list[str]:
         """Statements for the corner of box `number` in the order of boxes, row by row."""

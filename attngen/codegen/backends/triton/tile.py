@@ -62,8 +62,9 @@ class Tile:
         head = self.scope.head(view, self.keyset, self.heads, f"{name}h")
         batch = "" if paged else f"b * {field}_stride0 + "
         self.heads.append(f"{name} = {field}_data + {batch}{head} * {field}_stride1 + {start} * {field}_stride3")
+        boxed = self.scope.holds_boxes(self.keyset)
         if not (self.scope.by_keys or paged) and self.scope.describe(
-            name, field, "n_k", "BLOCK_N", start, width, self.heads
+            name, field, "kv", boxed, start, width, self.heads
         ):
             self.described.add(name)
         return name
@@ -98,7 +99,9 @@ class Tile:
         size = f"{field}_stride3, {width}, {room(width)}"
         if base in self.described:
             columns = function == "load_columns"
-            loaded = f"load_tile({base}_tiles, start, {base}, keys, {field}_stride2, key_live, {size})"
+            rows = f"{base}, keys, {field}_stride2, key_live, {size}"
+            boxed = self.scope.holds_boxes(self.keyset)
+            loaded = self.scope.load_described(base, "kv", boxed, "start", rows, width)
             return f"tl.trans({loaded})" if columns else loaded
         if not self._paged(view):
             return f"{function}({base}, keys, {field}_stride2, key_live, {size})"

@@ -16,9 +16,9 @@ Ask = Callable[[str], dict[str, Any]]
 
 
 @contextmanager
-def worker(module: str, variables: Mapping[str, str]) -> Iterator[Ask]:
+def worker(module: str, variables: Mapping[str, str], *options: str) -> Iterator[Ask]:
     """ask(line) of a module that runs as a program, with these environment variables added; it ends with the block."""
-    command = [sys.executable, "-m", module]
+    command = [sys.executable, "-m", module, *options]
     with subprocess.Popen(
         command, env={**os.environ, **variables}, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

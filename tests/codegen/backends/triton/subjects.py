@@ -1,4 +1,4 @@
-"""Builds the kernels of flash.py, each once for all tests, in processes of their own."""
+"""Builds the kernels of flash.py, each once for all tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from attngen.codegen.backends.triton.ahead import Binary, build_apart
+from attngen.codegen.backends.triton.ahead import Binary, build_ahead
 from attngen.codegen.backends.triton.lint import Resources, lint
 
 FILE = Path(__file__).with_name("flash.py")
@@ -29,7 +29,7 @@ def built(
     """A kernel of bf16, for 128 queries and `keys` keys at a time."""
     constants: dict[str, int | bool] = {"D": d, "BLOCK_M": 128, "BLOCK_N": keys}
     constants |= {"BRANCH": branch} if entry == "specialized" else {}
-    return build_apart(FILE, entry, SIGNATURE, constants, divisible, target, warps, stages)
+    return build_ahead(FILE, entry, SIGNATURE, constants, divisible, target, warps, stages)
 
 
 @cache

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from attngen.codegen.backends.triton.config import TritonConfig
-from tests.codegen.backends.triton.shipped import built
+from tests.codegen.backends.triton.ledger import build
+from tests.codegen.backends.triton.matrix import source
 from tests.runtime.triton_processes import told
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
@@ -31,14 +32,14 @@ def arithmetic(ttgir: str, rows: int, columns: int) -> Counter[str]:
 def test_a_forward_has_one_multiply_add_for_each_pair(
     d: int, config: TritonConfig | None, columns: int, tmp_path: Path
 ) -> None:
-    found = arithmetic(built(tmp_path, "causal", "sm_90", d, config=config).ttgir, 128, columns)
+    found = arithmetic(build(source("causal", "sm_90", d, "forward", config=config), tmp_path).ttgir, 128, columns)
     assert found == {"math.fma": 1, "math.exp2": 1}
 
 
 @pytest.mark.parametrize(("dtype", "guards", "factors"), [("bf16", 1, 2), ("fp16", 0, 3)])
 def test_a_backward_has_one_before_the_exponential(dtype: str, guards: int, factors: int, tmp_path: Path) -> None:
     """Half precision has finite products, so nothing looks whether they are; its gradients need the scale early."""
-    binary = built(tmp_path, "causal", "sm_90", 128, kernel="queries", dtype=dtype)
+    binary = build(source("causal", "sm_90", 128, "queries", dtype), tmp_path)
     found = arithmetic(binary.ttgir, 128, 64)
     # A factor, a sum and a product make the gradient of a score of its weight.
     expected = {"math.fma": 1, "math.exp2": 1, "arith.minimumf": guards, "arith.mulf": factors, "arith.addf": 1}
