@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
 
-from attngen.codegen.analysis import turned_ranges
+from attngen.codegen.analysis import IndexClass, accesses, turned_ranges
 from attngen.codegen.analysis.blocks import common_blocks
 from attngen.codegen.analysis.boxes import best_shape
 from attngen.codegen.boxes import Boxes
@@ -135,12 +135,15 @@ def _default(plan: Plan, major: int) -> TritonConfig:
         if widest > 64:
             return TritonConfig(16, 32, 4, stages, "tf32x3")
         return TritonConfig(64 if major >= 9 else 32, 32, 8, stages, "tf32x3")
-    if widest > 128 or any(branch.scan for branch in plan.branches):
-        return TritonConfig(64, 32, 4, stages, "tf32x3")
+    scans = any(branch.scan for branch in plan.branches)
+    if widest > 128 or scans:
+        # On sm_90 products of more keys wait for what a scan does to the accumulator.
+        return TritonConfig(64, 16 if scans and major == 9 and 64 < widest <= 128 else 32, 4, stages, "tf32x3")
     if major == 9:
         return TritonConfig(128, 64, 8, stages, "tf32x3")
     # Elsewhere products take more of the registers.
-    if _reads_tables(plan) or _visits_boxes(plan) or any(branch.passes for branch in plan.branches):
+    several = major < 9 and widest > 64 and _visits_several(plan)
+    if _reads_tables(plan) or _visits_boxes(plan) or several or any(branch.passes for branch in plan.branches):
         return TritonConfig(64, 32, 8, stages, "tf32x3")
     return TritonConfig(128, 32 if major >= 10 or widest > 64 else 64, 8, stages, "tf32x3")
 
@@ -167,13 +170,20 @@ def _default_backward(plan: Plan, major: int) -> GradientConfig:
     busy = any(branch.weight is not None or branch.passes for branch in plan.branches) or boxes
     rows = 32 if major == 9 and widest <= 64 and not busy else 16
     columns = 128 if widest <= 64 or (major == 9 and not boxes) else 64
+    several, pairs = _visits_several(plan), _reads(plan, IndexClass.FULL_PAIR)
+    if (several and widest > 64) or (pairs and (several or boxes or widest > 64)):
+        # The address of a number of a pair is as large as two of its scores.
+        rows, columns = 16, 32 if several and major != 9 and widest > 64 else 64
     if (major != 9 and len(plan.branches) > 1) or (major >= 10 and widest > 64 and boxes):
         columns = 32
-    long = major != 9 and widest > 64 and any(branch.passes for branch in plan.branches)
-    long |= major >= 10 and widest > 64
-    queries = TritonConfig(128 if major == 9 else 64, 32 if long else 64, 8, stages, "tf32x3")
-    # Loads ahead of several ranges take registers that devices before sm_90 do not have.
-    ahead = 1 if major < 9 and _visits_several(plan) else stages
+    elif boxes and (_is_volume(plan) or (major != 9 and _reads(plan, IndexClass.PER_QUERY))):
+        columns = min(columns, 64 if widest <= 64 else 32)
+    long = any(branch.passes for branch in plan.branches) and (_reads_tables(plan) or (major != 9 and widest > 64))
+    long |= (major >= 10 and widest > 64) or (pairs and (major != 9 or widest > 64))
+    keys = 16 if major >= 10 and pairs and several else 32 if long else 64
+    queries = TritonConfig(128 if major == 9 else 64, keys, 8, stages, "tf32x3")
+    # Loads ahead of several ranges or of boxes take registers that other devices than those of sm_90 do not have.
+    ahead = 1 if (several and (major < 9 or (major != 9 and widest > 64))) or (boxes and major < 9) else stages
     return GradientConfig(queries, TritonConfig(rows, columns, 8, ahead, "tf32x3", loops="one"))
 
 
@@ -185,8 +195,19 @@ def _visits_boxes(plan: Plan) -> bool:
     return any(keyset.ranges and keyset.ranges.axes for branch in plan.branches for keyset in branch.keysets)
 
 
+def _is_volume(plan: Plan) -> bool:
+    space = plan.spec.space
+    return isinstance(space, Grid) and len(space.dims) > 2
+
+
 def _visits_several(plan: Plan) -> bool:
     return any(k.ranges and len(k.ranges.outer) > 1 for branch in plan.branches for k in branch.keysets)
+
+
+def _reads(plan: Plan, least: IndexClass) -> bool:
+    """Whether scores read tensors by indices of this class or a harder one."""
+    found = (a.overall for branch in plan.branches for keyset in branch.keysets for a in accesses(keyset.core))
+    return any(overall >= least for overall in found)
 
 
 def _widest(plan: Plan) -> int:

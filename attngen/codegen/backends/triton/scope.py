@@ -166,7 +166,8 @@ class Scope:
     def load_queries(
         self, keyset: KeySetPlan, pointer: str, field: str, start: int, width: int, lines: list[str]
     ) -> str:
-        """What lies at the positions q that meet these keys: `width` channels from the pointer on, which is at `start`."""
+        """What lies at the positions q that meet these keys: `width` channels from the pointer on, which is at channel
+        `start`."""
         rows = f"{pointer}, q, {field}_stride2, q_live, {field}_stride3, {width}, {room(width)}"
         boxed = self.holds_boxes(keyset) if self.by_keys else self.boxed
         if not self.describe(pointer, field, "q", boxed, start, width, lines):

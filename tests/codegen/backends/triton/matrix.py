@@ -81,6 +81,7 @@ SCORES: dict[str, Callable[[], Any]] = {
     "pair": lambda: _pair,
     "irregular": lambda: _irregular,
 }
+EVERYDAY = ("plain", "head", "pair")
 WAYS: dict[str, Callable[[], dict[str, Any]]] = {
     # By the loops that are written: with and without an anchor, weighted, and with passes and scans of other kinds.
     "softmax": dict,
@@ -92,15 +93,20 @@ WAYS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
+ALONE: dict[str, Callable[[], attngen.Spec]] = {
+    "dual_triangle": attngen.mechanisms.dual_triangle,
+    "volume": partial(attngen.mechanisms.neighborhood, (16, 24, 32), (6, 8, 8)),
+}
+
+
 def _specs() -> Iterator[tuple[str, Callable[[], attngen.Spec]]]:
     for i, way in enumerate(WAYS):
         for (j, mask), (k, score) in product(enumerate(MASKS), enumerate(SCORES)):
-            # The loops of other ways have the tiles of scores in them that softmax has: every class, not every pair.
-            if way == "softmax" or j == (k + i) % len(MASKS):
+            # The loops of other ways have the tiles of scores in them that softmax has: some of each, not every pair.
+            if way == "softmax" or (j == (k + i) % len(MASKS) and score in EVERYDAY):
                 parts = [part for part in (way, mask, score) if part not in ("softmax", "full", "plain")]
                 yield " ".join(parts) or "full", partial(_spec, way, mask, score)
-    yield "dual_triangle", attngen.mechanisms.dual_triangle
-    yield "volume", partial(attngen.mechanisms.neighborhood, (16, 24, 32), (6, 8, 8))
+    yield from ALONE.items()
 
 
 def _spec(way: str, mask: str, score: str) -> attngen.Spec:
