@@ -9,11 +9,11 @@ from typing import Any
 from torch.fx import Node
 
 from attngen.builder import identifier
-from attngen.errors import SpecError
+from attngen.errors import LiftError, SpecError
 from attngen.ir import nodes
 from attngen.ir.expr import Expr, Op, Sym, const, loads, op, postorder, sym, symbols
 from attngen.ir.nodes import Branch, Dot, Input
-from attngen.lift.blocked import Blocked, blocked
+from attngen.lift.blocked import blocked
 from attngen.lift.contractions import Contraction, contraction
 from attngen.lift.elements import Elements, Leaf
 from attngen.lift.factors import Factor
@@ -43,6 +43,7 @@ class Attention:
     inputs: dict[str, Leaf]
     after: tuple[Step, ...]
     inside: frozenset[Node]
+    seen: frozenset[Node]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +61,16 @@ class Parts:
 
 
 def attention(node: Node, name: str) -> Attention | None:
-    """The attention whose values a node multiplies; None where it is none. Raises `Blocked` where one cannot be lifted.
-
-    The first reading of a node that holds scores is taken.
-    """
+    """The attention whose values a node multiplies; None where it is none. `LiftError` where it does not lift."""
     try:
         parts = _of_sdpa(node) if called(node) == SDPA else _of_product(node)
         return None if parts is None else _made(parts, name)
     except Unclear:
         raise blocked("a size that is only known at run time splits or joins dimensions", node) from None
     except SpecError as error:
-        if isinstance(error, Blocked):
+        if isinstance(error, LiftError):
             raise
-        raise Blocked(error.message, source=error.source or blocked("", node).source) from None
+        raise LiftError(error.message, source=error.source or blocked("", node).source) from None
 
 
 def _of_sdpa(node: Node) -> Parts:
@@ -84,7 +82,7 @@ def _of_product(node: Node) -> Parts | None:
     product = contraction(node)
     if product is None or product.added is not None or product.alpha != 1:
         return None
-    hidden: Blocked | None = None
+    hidden: LiftError | None = None
     for weights, values, of_weights, of_values, roles in candidates(product):
         reader = Elements(roles.n_q, roles.n_k)
         expr = reader.at(weights, roles.index(of_weights))
@@ -104,7 +102,7 @@ def _of_product(node: Node) -> Parts | None:
     return None
 
 
-def _hidden(reader: Elements) -> Blocked | None:
+def _hidden(reader: Elements) -> LiftError | None:
     """Weights that a softmax makes of a product, with something between that hides the scores from the reader."""
     if not any(called(node) == "softmax" for node in reader.seen):
         return None
@@ -191,7 +189,8 @@ def _made(parts: Parts, name: str) -> Attention:
     spec = Spec.from_ir(nodes.Spec((branch,), nodes.Sequence(), inputs, (), combine, identifier(name)))
     inside = frozenset({*reader.scores, root})
     q, k, v = operands
-    return Attention(root, spec, q, k, v, kept, restored(roles, parts.out), inside)
+    seen = frozenset({*reader.seen, q.node, k.node, v.node})
+    return Attention(root, spec, q, k, v, kept, restored(roles, parts.out), inside, seen)
 
 
 def _of_normalizer(node: Any) -> tuple[Expr, ...]:
@@ -230,16 +229,19 @@ def _input(name: str, leaf: Leaf, exprs: list[Expr], roles: Roles) -> Input:
     return Input(name, tuple(axes), leaf.type, grad=leaf.type == "float")
 
 
-def attentions(graph: Any, name: str, refused: list[Blocked]) -> Iterator[Attention]:
+def attentions(graph: Any, name: str, refused: list[LiftError]) -> Iterator[Attention]:
     """Every attention of a graph, in order; what cannot be lifted is appended to `refused`."""
     taken: set[Node] = set()
     for node in list(graph.nodes):
-        if node in taken or (called(node) != SDPA and contraction(node) is None):
+        if node in taken or node._erased or (called(node) != SDPA and contraction(node) is None):
             continue
         try:
             found = attention(node, name)
-        except Blocked as reason:
+        except LiftError as reason:
             refused.append(reason)
+            continue
+        except Exception as fault:  # ours, and no reason to break a function that PyTorch runs
+            refused.append(blocked(f"attngen failed to read it, which is a bug: {fault!r}", node))
             continue
         if found is not None:
             taken |= found.inside

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import GraphModule
 
-from attngen.errors import AttngenError
+from attngen.errors import AttngenError, LiftError
 from attngen.kernel import Kernel
 from attngen.lift.attention import attentions
-from attngen.lift.blocked import Blocked
 from attngen.lift.distribute import distributed
 from attngen.lift.nodes import example, source
-from attngen.lift.rebind import rebound
+from attngen.lift.rebind import rebound, unsafe
 from attngen.lift.rewrite import Draft, without_views
 from attngen.lift.support import refusal
 
@@ -41,10 +40,10 @@ class Backend:
 
     def __call__(self, module: GraphModule, inputs: Sequence[Any]) -> Run:
         original = GraphModule(module, copy.deepcopy(module.graph))
-        refused: list[Blocked] = []
+        refused: list[LiftError] = []
         found = self.rewrite(module, refused)
         if self.fullgraph and not found and not refused:
-            refused.append(Blocked("there is no attention in this function: no softmax, sigmoid or relu of a product"))
+            refused.append(LiftError("there is no attention in this function: no softmax or sigmoid of a product"))
         for reason in refused:
             self.refuse(reason)
         if not found:
@@ -52,20 +51,24 @@ class Backend:
         module.recompile()
         return Guarded(self, self.compiled(module, inputs), original)
 
-    def rewrite(self, module: GraphModule, refused: list[Blocked]) -> int:
+    def rewrite(self, module: GraphModule, refused: list[LiftError]) -> int:
         """Puts a kernel in the place of every attention that lifts; gives their number."""
         graph, count = module.graph, 0
-        refused += rebound(graph)
+        rebound(graph)
         distributed(graph)
         for found in attentions(graph, self.name, refused):
+            reason = unsafe(graph, found.seen)
+            if reason is not None:
+                refused.append(reason)
+                continue
             draft = Draft(graph, found)
             kernel = Kernel(found.spec, backend=self.kernels)
             q, k, v = (example(node) for node in draft.operands)
             inputs = {name: example(node) for name, node in draft.inputs.items()}
-            reason = refusal(kernel, q, k, v, inputs, wants_gradients(q, k, v, *inputs.values()))
-            if reason is not None:
+            why = refusal(kernel, q, k, v, inputs, wants_gradients(q, k, v, *inputs.values()))
+            if why is not None:
                 draft.drop()
-                refused.append(Blocked(f"no kernel runs this attention ({reason})", source=source(found.root)))
+                refused.append(LiftError(f"no kernel runs this attention ({why})", source=source(found.root)))
                 continue
             draft.put(module, kernel, count)
             self.lifted.append(found.spec)
@@ -77,10 +80,7 @@ class Backend:
 
     def compiled(self, module: GraphModule, inputs: Sequence[Any]) -> Run:
         """The graph to run."""
-        if self.inner is None:
-            return module.forward
-        run = self.inner(module, inputs)
-        return (lambda *args: run(list(args))) if getattr(run, "_boxed_call", False) else run
+        return module.forward if self.inner is None else self.inner(module, inputs)
 
     def refuse(self, reason: AttngenError) -> None:
         """Raises the reason under `fullgraph=True`; else it is told once."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from attngen.frontend.bindings import element
 from attngen.ir.expr import Expr, const
-from attngen.lift.nodes import called, example
+from attngen.lift.nodes import called
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -29,11 +28,6 @@ def created(reader: Elements, node: Node, index: Indices) -> Expr | None:
 IGNORED = frozenset({"dtype", "device", "layout", "requires_grad", "pin_memory", "memory_format", "out"})
 
 
-def _typed(reader: Elements, node: Node, value: Expr) -> Expr:
-    kind = element(example(node).dtype)
-    return value if kind is None or kind == value.type else reader.lines.op(f"to_{kind}", value)
-
-
 def _arange(reader: Elements, node: Node, index: Indices, *ends: Any, **named: Any) -> Expr:
     start, step = named.get("start", 0), named.get("step", 1)
     if len(ends) >= 2:
@@ -46,16 +40,16 @@ def _arange(reader: Elements, node: Node, index: Indices, *ends: Any, **named: A
         value = op("mul", value, reader.scalar(step))
     if not (isinstance(start, int) and start == 0):
         value = op("add", value, reader.scalar(start))
-    return _typed(reader, node, value)
+    return reader.typed(node, value)
 
 
 def _constant(value: float) -> Callable[..., Expr]:
-    return lambda reader, node, index, *args, **options: _typed(reader, node, const(value))
+    return lambda reader, node, index, *args, **options: reader.typed(node, const(value))
 
 
 def _full(reader: Elements, node: Node, index: Indices, *args: Any, **options: Any) -> Expr:
     value = options.get("fill_value", args[-1] if args else 0)
-    return _typed(reader, node, reader.number(value))
+    return reader.typed(node, reader.number(value))
 
 
 def _triangle(keep: str) -> Callable[..., Expr]:

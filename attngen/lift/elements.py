@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import Node
 
+from attngen.errors import LiftError
 from attngen.frontend.bindings import element
 from attngen.frontend.combine import unique
 from attngen.ir.expr import Expr, Sym, const, load, loads, postorder, sym
@@ -66,7 +67,7 @@ class Elements:
     # --- elements ---
 
     def at(self, node: Node, index: Indices) -> Expr:
-        """The element of a tensor node at an index. Raises `Blocked` where scores go through what has no form here."""
+        """The element of a tensor node at an index. Raises `LiftError` where scores go through what has no form."""
         key = (node, index)
         if key not in self._done:
             before, self.lines.source = self.lines.source, source(node)
@@ -98,27 +99,40 @@ class Elements:
         return self.leaf(node, index)
 
     def _pointwise(self, node: Node, index: Indices) -> Expr:
-        if not is_tensor(node):
+        name, sizes = called(node), shape(node)
+        if any(not is_tensor(a) and not _is_number(a) for a in node.all_input_nodes):
+            return self._of_several(node, index)
+        if not self.lines.knows(name) or any(len(shape(a)) > len(sizes) for a in node.all_input_nodes if is_tensor(a)):
             return self.leaf(node, index)
-        sizes = shape(node)
 
         def value(arg: Any) -> Any:
             if is_tensor(arg):
                 return self.at(arg, broadcast(index, sizes, shape(arg)))
             return self.scalar(arg) if isinstance(arg, Node) else arg
 
-        scored = [a for a in node.all_input_nodes if is_tensor(a) and len(shape(a)) <= len(sizes)]
+        arguments = tuple(map(value, node.args))
+        options = {key: value(arg) for key, arg in node.kwargs.items()}
         try:
-            arguments = tuple(map(value, node.args))
-            options = {name: value(arg) for name, arg in node.kwargs.items()}
-            found = self.lines.spelled(called(node), arguments, options)
-        except (ValueError, IndexError):
+            found = self.lines.spelled(name, arguments, options)
+        except LiftError:
             found = None
         if found is not None:
-            return found
-        name = called(node)
-        if any(arg in self.scores for arg in scored):
+            return self.typed(node, found)
+        if any(arg in self.scores for arg in node.all_input_nodes):
             raise blocked(f"`{name}` between the two products has no form in a kernel", node)
+        return self.leaf(node, index)
+
+    def typed(self, node: Node, found: Expr) -> Expr:
+        """The expression in the type of a node: the sum of two conditions is a condition for torch."""
+        kind = element(example(node).dtype)
+        return found if kind is None or kind == found.type else self.lines.op(f"to_{kind}", found)
+
+    def _of_several(self, node: Node, index: Indices) -> Expr:
+        """One of several results: what PyTorch makes, unless it was made of scores."""
+        for maker in node.all_input_nodes:
+            for x in filter(is_tensor, maker.all_input_nodes):
+                if self.behind_product(x) and len(shape(x)) == len(index) and self.is_score(self.at(x, index)):
+                    raise blocked(f"`{called(maker)}` between the two products has no form in a kernel", maker)
         return self.leaf(node, index)
 
     def _detached(self, node: Node, index: Indices) -> Expr:
@@ -126,7 +140,7 @@ class Elements:
         x: Any = node.args[0]
         found = self.at(x, index)
         if self.is_score(found):
-            if isinstance(found, Sym) and self.reduction(found).kind == "max":
+            if found in markers(found) and self.reduction(found).kind == "max":
                 return found
             raise blocked("`detach` on scores cuts a gradient, which a kernel does not", node)
         return self.leaf(node, index) if any(one.type == "float" for one in loads(found)) else found
@@ -272,7 +286,7 @@ class Elements:
         """Whether the last dimension of a tensor has one column more than there are keys."""
         return bool(size_key(shape(node)[-1] - self.n_k) == 1)
 
-    def reduction(self, marker: Sym) -> Reduction:
+    def reduction(self, marker: Expr) -> Reduction:
         """What a marker stands for."""
         return next(each for each in self.reductions if each.marker == marker)
 

@@ -55,6 +55,10 @@ def _simplified(name: str, args: tuple[Expr, ...], plain: Op, source: Source | N
             return a if value else b
         case "where", (_, a, b) if a == b:
             return a
+        case "to_bool", (Op(name="add", args=(a, b)),) if a.type == b.type == "bool":
+            return fold("or", (a, b), source)
+        case "to_bool", (Op(name="mul", args=(a, b)),) if a.type == b.type == "bool":
+            return fold("and", (a, b), source)
         case "to_bool" | "to_int" | "to_float", (a,) if a.type == plain.type:
             return a
         case "add", (a, Const(value=0)) if a.type == plain.type:

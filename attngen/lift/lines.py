@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from attngen.errors import Source, SpecError
+from attngen.errors import LiftError, Source, SpecError
 from attngen.frontend.dispatch import spell
 from attngen.frontend.methods import METHODS
 from attngen.frontend.scalar import Proxy
 from attngen.frontend.spelling import FUNCTIONS
 from attngen.frontend.tracer import Tracer
 from attngen.ir.expr import Expr
-from attngen.lift.blocked import Blocked
 from attngen.lift.fold import fold
+
+ALIASES = {"max": "maximum", "min": "minimum", "sym_sqrt": "sqrt", "sym_float": "float", "sym_max": "maximum",
+           "sym_min": "minimum", "nan_to_num": "nan_to_num"}  # fmt: skip
 
 
 class Lines(Tracer):
@@ -27,16 +29,21 @@ class Lines(Tracer):
         try:
             return fold(name, args, self.source)
         except SpecError as error:
-            raise Blocked(error.message, source=self.source) from None
+            raise LiftError(error.message, source=self.source) from None
 
     def error(self, message: str, source: Source | None = None) -> Any:
         """What the front end would raise becomes a reason."""
-        return Blocked(message, source=source or self.source)
+        return LiftError(message, source=source or self.source)
+
+    def knows(self, name: str) -> bool:
+        """Whether a pointwise function has a spelling."""
+        return name in FUNCTIONS or name in METHODS or name in ALIASES
 
     def spelled(self, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Expr | None:
         """A pointwise function on expressions and numbers; None where the name has no spelling."""
-        if name in ("max", "min"):
-            name = f"{name}imum"
+        if name == "nan_to_num":  # a row without keys is 0 in a kernel
+            return args[0] if isinstance(args[0], Expr) else None
+        name = ALIASES.get(name, name)
         function = FUNCTIONS.get(name) or METHODS.get(name)
         if function is None:
             return None

@@ -42,7 +42,7 @@ class Recognised:
 
 
 def recognise(reader: Elements, weights: Expr, node: Node) -> Recognised:
-    """What the weights of a row are. Raises `Blocked`."""
+    """What the weights of a row are. Raises `LiftError`."""
     after, core = factors(reader, weights)
     above, below = _quotient(core)
     if below is None:

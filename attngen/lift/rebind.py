@@ -7,11 +7,13 @@ is changed through a view, or came from outside, stays as it is, and blocks the 
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from attngen.lift.blocked import Blocked, blocked
+from attngen.errors import LiftError
+from attngen.lift.blocked import blocked
 from attngen.lift.nodes import called, example, is_tensor
 
 if TYPE_CHECKING:
@@ -21,23 +23,34 @@ IN_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.i
             operator.itruediv: operator.truediv, operator.iand: operator.and_, operator.ior: operator.or_}  # fmt: skip
 
 
-def rebound(graph: Graph) -> list[Blocked]:
-    """Rewrites what it can; the reasons for what it cannot, at the user's lines."""
-    refused: list[Blocked] = []
+def rebound(graph: Graph) -> None:
+    """Gives a name of its own to every value that a change in place makes, as far as that is the same."""
     for node in list(graph.nodes):
-        if not changes(node):
+        if not changes(node) or not is_fresh(node.args[0], node):
+            continue
+        if node.target is operator.setitem:
+            _fill(graph, node)
             continue
         target: Any = node.args[0]
-        if not is_fresh(target, node):
-            refused.append(blocked(f"`{called(node)}` changes a tensor that came from outside, or a view", node))
-            continue
-        if node.target is operator.setitem and not _filled(graph, node, target):
-            refused.append(blocked("an assignment to a part of a tensor; torch.where and masked_fill lift", node))
-            continue
-        if node.target is not operator.setitem:
-            _out_of_place(node)
-            _after(node, target, node)
-    return refused
+        _out_of_place(node)
+        _after(node, target, node)
+
+
+def unsafe(graph: Graph, read: Collection[Node]) -> LiftError | None:
+    """Why tensors cannot be read at another place of the graph than where they are: something changes them there."""
+    tensors = [node for node in read if is_tensor(node)]
+    for node in graph.nodes:
+        if called(node) == "_set_grad_enabled":
+            # The switch itself has no line.
+            place = next((n for n in (node, node.next, node.prev) if n.stack_trace), node)
+            return blocked("gradients are switched on or off inside of the function; do that around it", place)
+        target: Any = node.args[0] if changes(node) else None
+        if is_tensor(target) and any(shares(tensor, target) for tensor in tensors):
+            if node.target is operator.setitem:
+                return blocked("a part of a tensor that the attention reads is assigned; write torch.where", node)
+            name = called(node).strip("_")
+            return blocked(f"`{name}` in place on a tensor that the attention reads; make a new tensor", node)
+    return None
 
 
 def changes(node: Node) -> bool:
@@ -84,20 +97,19 @@ def _out_of_place(node: Node) -> None:
     node.target = getattr(torch, name, None) or getattr(torch.nn.functional, name)
 
 
-def _filled(graph: Graph, node: Node, target: Node) -> bool:
-    """`x[mask] = number` is a masked_fill."""
-    key, value = node.args[1:3]
+def _fill(graph: Graph, node: Node) -> None:
+    """`x[mask] = number` is a masked_fill; other assignments stay."""
+    target, key, value = cast("tuple[Any, Any, Any]", node.args)
     if not is_tensor(key) or example(key).dtype != torch.bool or not isinstance(value, int | float):
-        return False
+        return
     if example(key).dim() != example(target).dim():
-        return False
+        return
     with graph.inserting_before(node):
         filled = graph.call_method("masked_fill", (target, key, value))
     filled.meta["example_value"] = example(target)
     filled.stack_trace = node.stack_trace
     _after(node, target, filled)
     graph.erase_node(node)
-    return True
 
 
 def _after(change: Node, old: Node, new: Node) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from attngen.errors import AttngenError
+from attngen.errors import AttngenError, LiftError
 from attngen.frontend import positions
-from attngen.lift.blocked import Blocked
 
 LINE = re.compile(r'File "(.+?)", line (\d+)')
 BRANCH = "a branch depends on the data of a tensor; write torch.where, or decide outside of the function"
@@ -22,4 +21,4 @@ def in_users_words(error: Any) -> AttngenError | None:
     found = [place for place in LINE.findall(text) if "/torch/" not in place[0]]
     source = positions.of_line(found[-1][0], int(found[-1][1])) if found else None
     reason = BRANCH if re.search("data.dependent", text.lower()) else text.strip().splitlines()[0]
-    return Blocked(f"fullgraph=True: {reason}", source=source)
+    return LiftError(f"fullgraph=True: {reason}", source=source)
