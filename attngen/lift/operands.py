@@ -47,11 +47,11 @@ class Part:
 def operand(node: Node, index: Indices, position: Expr, dtype: Any) -> Operand | None:
     """The operand whose element (b, h, position, d) is at `index` of the node; None where its layout is another one."""
     best: Operand | None = None
-    crossed = True
+    crossed = False
     while True:
-        if crossed:
-            found = arranged(node, index, position)
-            best, crossed = found or best, best is not None and found is None
+        found = arranged(node, index, position)
+        if found is not None and (crossed or best is None or len(found.steps) < len(best.steps)):
+            best, crossed = found, False
         moved = viewed(node, index)
         if moved is None:
             under = _uncast(node, dtype)
