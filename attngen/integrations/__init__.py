@@ -7,7 +7,7 @@ from typing import Any
 
 from attngen.suggest import nearest
 
-__all__ = ["transformers"]
+__all__ = ["flash", "flex", "transformers"]
 
 
 def __getattr__(name: str) -> Any:

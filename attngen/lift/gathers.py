@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from attngen.ir.expr import Expr
+from attngen.ir.expr import Expr, Op, const, postorder
 from attngen.lift.indices import Indices, broadcast, positive
-from attngen.lift.nodes import called, example, is_tensor, shape
+from attngen.lift.nodes import called, example, is_tensor, shape, size_key
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -29,17 +29,28 @@ def gathered(reader: Elements, node: Node, index: Indices) -> Expr | None:
 def _embedding(reader: Elements, index: Indices, input: Node, weight: Node, *args: Any, **options: Any) -> Expr | None:
     if any(value not in (None, False, 2.0) for value in (*args, *options.values())):
         return None
-    return reader.at(weight, (reader.at(input, index[:-1]), index[-1]))
+    return reader.at(weight, (_inside(reader, reader.at(input, index[:-1]), shape(weight)[0]), index[-1]))
+
+
+def _inside(reader: Elements, place: Expr, size: Any) -> Expr:
+    """An index that torch refuses outside of its table, where it is too involved to be proven inside: kept inside."""
+    rounded = any(isinstance(n, Op) and n.name == "to_int" for n in postorder(place))
+    if not rounded or not isinstance(size_key(size), int):
+        return place
+    bounded = reader.lines.op("maximum", place, const(0))
+    return reader.lines.op("minimum", bounded, const(size_key(size) - 1))
 
 
 def _index_select(reader: Elements, index: Indices, input: Node, dim: int, at: Node) -> Expr:
     place = positive(dim, len(index))
-    return reader.at(input, (*index[:place], reader.at(at, (index[place],)), *index[place + 1 :]))
+    found = _inside(reader, reader.at(at, (index[place],)), shape(input)[place])
+    return reader.at(input, (*index[:place], found, *index[place + 1 :]))
 
 
 def _gather(reader: Elements, index: Indices, input: Node, dim: int, at: Node, **options: Any) -> Expr:
     place = positive(dim, len(index))
-    return reader.at(input, (*index[:place], reader.at(at, index), *index[place + 1 :]))
+    found = _inside(reader, reader.at(at, index), shape(input)[place])
+    return reader.at(input, (*index[:place], found, *index[place + 1 :]))
 
 
 def _getitem(reader: Elements, index: Indices, input: Any, keys: Any) -> Expr | None:
