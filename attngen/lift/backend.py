@@ -15,6 +15,7 @@ from attngen.errors import AttngenError, LiftError
 from attngen.kernel import Kernel
 from attngen.lift.attention import attentions
 from attngen.lift.distribute import distributed
+from attngen.lift.expand import expanded
 from attngen.lift.nodes import example, source
 from attngen.lift.rebind import rebound, unsafe
 from attngen.lift.rewrite import Draft, without_views
@@ -54,6 +55,7 @@ class Backend:
     def rewrite(self, module: GraphModule, refused: list[LiftError]) -> int:
         """Puts a kernel in the place of every attention that lifts; gives their number."""
         graph, count = module.graph, 0
+        expanded(graph)
         rebound(graph)
         distributed(graph)
         for found in attentions(graph, self.name, refused):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_letters
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,7 @@ class Contraction:
 
     def turned(self) -> Contraction:
         """The same with its operands exchanged."""
-        return Contraction(self.node, self.right, self.left, self.of_right, self.of_left, self.out, self.alpha,
-                           self.beta, self.added)  # fmt: skip
+        return replace(self, left=self.right, right=self.left, of_left=self.of_right, of_right=self.of_left)
 
     def sizes(self) -> dict[str, Any]:
         """The size of each letter: where one operand is broadcast, that of the other."""
@@ -62,23 +61,25 @@ def contraction(node: Node) -> Contraction | None:
     return found if whole and set(found.summed) <= right and left ^ right <= set(found.out) else None
 
 
-def _matmul(node: Node, a: Any, b: Any, **named: Any) -> Contraction | None:
-    if not (is_tensor(a) and is_tensor(b)):
+def _matmul(node: Node, input: Any, other: Any = None, mat2: Any = None) -> Contraction | None:
+    other = mat2 if other is None else other
+    if not (is_tensor(input) and is_tensor(other)):
         return None
-    ranks = len(shape(a)), len(shape(b))
+    ranks = len(shape(input)), len(shape(other))
     if min(ranks) < 2:
         return None
     batch = ascii_letters[: max(ranks) - 2]
     left, right = (batch[len(batch) - (rank - 2) :] for rank in ranks)
-    return Contraction(node, a, b, f"{left}XY", f"{right}YZ", f"{batch}XZ")
+    return Contraction(node, input, other, f"{left}XY", f"{right}YZ", f"{batch}XZ")
 
 
-def _baddbmm(node: Node, added: Any, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) -> Contraction | None:
-    product = _matmul(node, a, b)
-    if product is None:
-        return None
-    kept = None if isinstance(beta, int | float) and beta == 0 else added
-    return Contraction(node, a, b, product.of_left, product.of_right, product.out, alpha, beta, kept)
+def _baddbmm(
+    node: Node, input: Any, batch1: Any = None, batch2: Any = None, *, mat1: Any = None, mat2: Any = None,
+    beta: Any = 1, alpha: Any = 1,
+) -> Contraction | None:  # fmt: skip
+    product = _matmul(node, mat1 if batch1 is None else batch1, mat2 if batch2 is None else batch2)
+    kept = None if isinstance(beta, int | float) and beta == 0 else input
+    return None if product is None else replace(product, alpha=alpha, beta=beta, added=kept)
 
 
 def _einsum(node: Node, equation: Any, *operands: Any) -> Contraction | None:

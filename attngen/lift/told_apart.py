@@ -17,7 +17,8 @@ TENSORS = frozenset(
     {"k", "v", "key", "value", "query", "keys", "values", "queries", "x", "qkv", "kv_cache", "hidden_states", "self"}
     | {"attn_mask", "attention_mask", "q_proj", "k_proj", "v_proj", "Q", "K", "V", "xq", "xk", "xv"}
 )
-SYMBOLS = frozenset(MASK_OR_SCORE.names) - {"q"}
+SYMBOLS = frozenset(MASK_OR_SCORE.names) - {"b", "h", "q"}
+"""Names that nothing but a mask or a score has: where others are beside them, the tracer says which are wrong."""
 
 
 def is_attention(function: Callable[..., Any]) -> bool:
@@ -31,10 +32,10 @@ def is_attention(function: Callable[..., Any]) -> bool:
     names = [p.name for p in parameters]
     if TENSORS & set(names) or "torch.nn" in getattr(function, "__module__", ""):
         return True
-    if SYMBOLS & set(names):
+    required = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    if SYMBOLS & set(names) or set(required) <= set(MASK_OR_SCORE.names) or _is_lambda(function):
         return False
-    required = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-    return len(required) not in (4, 5) and not set(names) <= set(MASK_OR_SCORE.names) and not _is_lambda(function)
+    return len(required) not in (4, 5)
 
 
 def _is_lambda(function: Any) -> bool:
