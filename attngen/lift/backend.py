@@ -17,7 +17,7 @@ from attngen.lift.attention import attentions
 from attngen.lift.distribute import distributed
 from attngen.lift.expand import expanded
 from attngen.lift.nodes import example, source
-from attngen.lift.rebind import rebound, unsafe
+from attngen.lift.rebind import changes, rebound, unsafe
 from attngen.lift.rewrite import Draft, without_views
 from attngen.lift.support import refusal
 
@@ -28,9 +28,12 @@ log = logging.getLogger("attngen")
 Run = Callable[..., Any]
 
 
-@dataclass
+@dataclass(eq=False)
 class Backend:
-    """`Backend(...)(graph, inputs)` is the graph with kernels. `inner` compiles what is left; None runs it eagerly."""
+    """`Backend(...)(graph, inputs)` is the graph with kernels. `inner` compiles what is left; None runs it eagerly.
+
+    Backends of equal options are equal, so that Dynamo shares graphs among them, as among the layers of a model.
+    """
 
     name: str
     fullgraph: bool = False
@@ -39,10 +42,22 @@ class Backend:
     lifted: list[Spec] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Backend and self._options() == other._options()
+
+    def __hash__(self) -> int:
+        return hash(self._options())
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.fullgraph, self.inner, self.kernels)
+
     def __call__(self, module: GraphModule, inputs: Sequence[Any]) -> Run:
         original = GraphModule(module, copy.deepcopy(module.graph))
         refused: list[LiftError] = []
-        found = self.rewrite(module, refused)
+        try:
+            found = self.rewrite(module, refused)
+        except Exception as fault:  # ours, and no reason to break a function that PyTorch runs
+            found, refused = 0, [LiftError(f"attngen failed to rewrite it, which is a bug: {fault!r}")]
         if self.fullgraph and not found and not refused:
             refused.append(LiftError("there is no attention in this function: no softmax or sigmoid of a product"))
         for reason in refused:
@@ -101,11 +116,14 @@ class Guarded:
         self.backend = backend
         self.run = run
         self.original = original
+        self.repeatable = not any(map(changes, original.graph.nodes))
 
     def __call__(self, *args: Any) -> Any:
         try:
             return self.run(*args)
         except AttngenError as error:
+            if not self.repeatable:
+                raise
             self.backend.refuse(error)
             self.run = self.original.forward
             return self.run(*args)

@@ -37,6 +37,12 @@ class Listening(Backend):
         super().__init__(name)
         self.refused: list[AttngenError] = []
 
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
     def refuse(self, reason: AttngenError) -> None:
         self.refused.append(reason)
 
@@ -47,4 +53,9 @@ def explained(function: Any, dynamic: bool | None, args: Any, options: Any) -> R
     backend = Listening(name)
     compiled: Any = torch.compile(function, backend=backend, dynamic=dynamic)
     compiled(*args, **options)
+    # Dynamo keeps a few graphs of a function, and this one is of no further use.
+    dynamo: Any = torch._dynamo
+    code = getattr(getattr(function, "forward", function), "__code__", None)
+    if code is not None:
+        dynamo.reset_code(code)
     return Recovered(name, tuple(backend.lifted), tuple(backend.refused))

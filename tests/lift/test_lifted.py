@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 import attngen
 from attngen.errors import LiftError, SpecError
+from attngen.lift.backend import Backend
 from tests.lift import functions as f
 from tests.lift.cases import CASES, qkv, rand
 from tests.lift.test_functions import close
@@ -146,6 +147,20 @@ def test_a_module(inner: str | None) -> None:
         close(steps(module, lifted), steps(module, module))
     assert [name for name, _ in lifted.named_parameters()] == [f"_orig_mod.{n}" for n, _ in module.named_parameters()]
     assert "score - slopes[h] * abs(q - kv)" in str(lifted.explain(rand(2, 33, 64)))
+
+
+def test_the_layers_of_a_model_share_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, rewrite = [], Backend.rewrite
+    monkeypatch.setattr(Backend, "rewrite", lambda *args: (read.append(args), rewrite(*args))[1])
+    layers = [attngen.compile(Block()) for _ in range(10)]
+    x = rand(2, 33, 64)
+    with torch.no_grad():
+        for _ in range(2):
+            for layer in layers:
+                layer(x)
+        for _ in range(10):
+            assert len(layers[0].explain(x).specs) == 1
+    assert len(read) == 1 + 10
 
 
 def test_a_method() -> None:
