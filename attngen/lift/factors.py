@@ -60,10 +60,10 @@ def factors(reader: Elements, expr: Expr) -> tuple[tuple[Factor, ...], Expr]:
             case Op(name="neg", args=(a,)):
                 found.append(Factor(const(-1.0)))
                 expr = a
-            case Op(name="where", args=(condition, a, b)) if b == ZERO and not reader.is_score(condition):
+            case Op(name="where", args=(condition, a, Const(value=0))) if not reader.is_score(condition):
                 found.append(Factor(fold("where", (condition, ONE, ZERO), expr.source)))
                 expr = a
-            case Op(name="where", args=(condition, a, b)) if a == ZERO and not reader.is_score(condition):
+            case Op(name="where", args=(condition, Const(value=0), b)) if not reader.is_score(condition):
                 found.append(Factor(fold("where", (condition, ZERO, ONE), expr.source)))
                 expr = b
             case _:

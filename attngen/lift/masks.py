@@ -17,8 +17,6 @@ SEEN, UNSEEN, NOTHING = const(True), const(False), const(0.0)
 def split(expr: Expr) -> tuple[Expr, Expr]:
     """(mask, score) of a score: the mask is true where the key is present."""
     match expr:
-        case Const(value=value) if value <= FAR:
-            return UNSEEN, NOTHING
         case Op(name="where", args=(condition, a, b)):
             return _chosen(condition, a, b, expr)
         case Op(name="add", args=(a, b)):
@@ -44,13 +42,21 @@ def split(expr: Expr) -> tuple[Expr, Expr]:
 def _negative(expr: Expr) -> Expr:
     """-expr, where that is a choice of constants; else the expression, which is never far below."""
     match expr:
-        case Op(name="where", args=(_, Const(), Const())) | Const():
+        case Op(name="where", args=(_, Const(), Const())):
             return fold("neg", (expr,), expr.source)
     return NOTHING
 
 
+def _side(expr: Expr) -> tuple[Expr, Expr]:
+    """One side of a choice; a constant far below others is no score."""
+    match expr:
+        case Const(value=value) if value <= FAR:
+            return UNSEEN, NOTHING
+    return split(expr)
+
+
 def _chosen(condition: Expr, a: Expr, b: Expr, expr: Expr) -> tuple[Expr, Expr]:
-    (seen_a, rest_a), (seen_b, rest_b) = split(a), split(b)
+    (seen_a, rest_a), (seen_b, rest_b) = _side(a), _side(b)
     if seen_a == SEEN == seen_b:
         return SEEN, expr
     no = fold("not", (condition,), expr.source)

@@ -66,7 +66,12 @@ def recognise(reader: Elements, weights: Expr, node: Node) -> Recognised:
     scores = tops[0].of if tops else _argument(reader, above)
     put = _Placed(scores, tops[0] if tops else None, sums[0])
     declared = Streaming(
-        "lifted", phi=put(above), psi=put(mass), anchor=S if tops else None, finalize=_finalize(put(below), bool(tops))
+        "lifted",
+        phi=put(above),
+        psi=put(mass),
+        anchor=S if tops else None,
+        # Of keys that a factor hides, the anchor may be far above the others, whose mass is small then.
+        finalize=_finalize(put(below), anchored=bool(tops) and not common),
     )
     if any(reader.is_score(part) for part in (declared.phi, declared.psi or S, declared.finalize)):
         raise blocked("the weights depend on scores in a way that no normalizer has", node)

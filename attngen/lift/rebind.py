@@ -39,8 +39,10 @@ def rebound(graph: Graph) -> None:
 def unsafe(graph: Graph, read: Collection[Node]) -> LiftError | None:
     """Why tensors cannot be read at another place of the graph than where they are: something changes them there."""
     tensors = [node for node in read if is_tensor(node)]
+    inputs = [example(node) for node in graph.nodes if node.op in ("placeholder", "get_attr") and is_tensor(node)]
+    differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     for node in graph.nodes:
-        if called(node) == "_set_grad_enabled":
+        if called(node) == "_set_grad_enabled" and differentiable:
             # The switch itself has no line.
             place = next((n for n in (node, node.next, node.prev) if n.stack_trace), node)
             return blocked("gradients are switched on or off inside of the function; do that around it", place)

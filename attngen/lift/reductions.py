@@ -66,7 +66,7 @@ def reduced(reader: Elements, node: Node, index: Indices) -> Expr | None:
     inner = reader.at(x, whole)
     if not reader.is_score(inner):
         return None
-    sink = reader.at(x, (*whole[:dim], END, *whole[dim + 1 :])) if reader.has_sink(x) else None
+    sink = reader.at(x, (*whole[:-1], END)) if dim == len(whole) - 1 and reader.has_sink(x) else None
     if place != sym("kv") or any("kv" in symbols(each) for i, each in enumerate(whole) if i != dim):
         raise blocked(f"`{name}` over dimension {dim - len(shape(x))} is not over the keys of a query", node)
     if sink is not None and name not in ("softmax", "max", "amax"):

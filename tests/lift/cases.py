@@ -54,7 +54,7 @@ BLOCKS = torch.where(torch.arange(N)[:, None] // 11 == torch.arange(N) // 11, 0.
 CASES = [
     Case(f.plain, given(), slow=False),
     Case(f.alibi_window, given(torch.rand(H)), slow=False),
-    Case(f.causal_tril, given(), slow=False),
+    Case(f.causal_tril, given()),
     Case(f.causal_triu_fill, given()),
     Case(f.causal_bool_triu, given(), slow=False),
     Case(f.causal_where, given()),
@@ -73,7 +73,7 @@ CASES = [
     Case(f.baddbmm, given(rand(1, H, N, N))),
     Case(f.soft_cap, given()),
     Case(f.relative_bias, given(rand(H, 2 * N - 1))),
-    Case(f.t5_bias, given(rand(16, H)), slow=False),
+    Case(f.t5_bias, given(rand(16, H))),
     Case(f.swin, given(rand(20, H), torch.arange(N * N).view(N, N) % 20)),
     Case(f.swin_shifted, given(torch.cat([BLOCKS, torch.zeros(1, N, N)]))),
     Case(f.alphafold_pair_bias, turned(rand(1, H, N, N), rand(B, N, H, D, seed=5)), slow=False),
@@ -102,11 +102,11 @@ CASES = [
     Case(f.sdpa_causal, given()),
     Case(f.sdpa_grouped, given(hk=2), slow=False),
     Case(f.sdpa_bool_mask, given()),
-    Case(f.sdpa_bias, given(rand(1, H, N, N)), slow=False),
-    Case(f.weighted, given(torch.rand(H)), slow=False),
+    Case(f.sdpa_bias, given(rand(1, H, N, N))),
+    Case(f.weighted, given(torch.rand(H))),
     Case(f.two_attentions, given(), lifted=2),
     Case(f.differential, given(torch.tensor(0.4)), lifted=2),
-    Case(f.sink, given(rand(H)), slow=False),
+    Case(f.sink, given(rand(H))),
     Case(f.shifted, given()),
 ]
 

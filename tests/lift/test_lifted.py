@@ -90,8 +90,7 @@ def test_it_can_be_said() -> None:
     def attn(a, b, c, d):
         return (a @ b.mT + d).softmax(-1) @ c
 
-    out = attngen.compile(attn, lift=True, fullgraph=True)(*qkv(), rand(33, 33))
-    assert error(out, attn(*qkv(), rand(33, 33))) <= 1e-5
+    assert type(attngen.compile(attn, lift=True)).__name__ == "Lifted"
     with pytest.raises(SpecError):
         attngen.compile(f.plain, lift=False)
 
@@ -142,9 +141,7 @@ def steps(module: nn.Module, run: Any) -> list[Tensor]:
 def test_a_module(inner: str | None) -> None:
     module = Block()
     lifted = attngen.compile(module, fullgraph=True, backend=inner)
-    for window in (9, 5):
-        module.window = window
-        close(steps(module, lifted), steps(module, module))
+    close(steps(module, lifted), steps(module, module))
     assert [name for name, _ in lifted.named_parameters()] == [f"_orig_mod.{n}" for n, _ in module.named_parameters()]
     assert "score - slopes[h] * abs(q - kv)" in str(lifted.explain(rand(2, 33, 64)))
 
@@ -154,13 +151,20 @@ def test_the_layers_of_a_model_share_one_graph(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Backend, "rewrite", lambda *args: (read.append(args), rewrite(*args))[1])
     layers = [attngen.compile(Block()) for _ in range(10)]
     x = rand(2, 33, 64)
-    with torch.no_grad():
-        for _ in range(2):
-            for layer in layers:
-                layer(x)
-        for _ in range(10):
-            assert len(layers[0].explain(x).specs) == 1
-    assert len(read) == 1 + 10
+    for layer in layers:
+        layer(x)
+    assert len(read) == 1
+
+
+@pytest.mark.slow
+def test_attributes_are_read_anew_and_explain_leaves_no_graph() -> None:
+    module = Block()
+    lifted = attngen.compile(module, fullgraph=True)
+    for window in (9, 5, 7):
+        module.window = window
+        close(steps(module, lifted), steps(module, module))
+        for _ in range(4):
+            assert len(lifted.explain(rand(2, 33, 64)).specs) == 1
 
 
 def test_a_method() -> None:
@@ -173,18 +177,18 @@ def test_a_method() -> None:
 
 
 def test_torch_compile_around_it() -> None:
-    attn = attngen.compile(f.causal_tril)
+    attn = attngen.compile(f.causal_bool_triu)
     args = qkv()
     found = torch.compile(lambda q, k, v: attn(2 * q, k, v) + 1, fullgraph=True, backend="aot_eager")(*args)
-    assert error(found, f.causal_tril(2 * args[0], *args[1:]) + 1) <= 1e-5
+    assert error(found, f.causal_bool_triu(2 * args[0], *args[1:]) + 1) <= 1e-5
 
 
 def test_autocast_and_checkpointing() -> None:
-    attn = attngen.compile(f.causal_tril, fullgraph=True)
+    attn = attngen.compile(f.causal_bool_triu, fullgraph=True)
     q, k, v = (t.requires_grad_() for t in qkv())
     with torch.autocast("cpu", torch.bfloat16):
         out = checkpoint(attn, q, k, v, use_reentrant=False)
-        expected = f.causal_tril(q, k, v)
+        expected = f.causal_bool_triu(q, k, v)
     assert out.dtype == expected.dtype == torch.bfloat16
     assert error(out, expected) <= 1e-2
     (found,) = torch.autograd.grad(out.float().sum(), q)
@@ -210,7 +214,10 @@ def test_dropout_draws_from_torchs_generator() -> None:
 # --- explain ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["alibi_window", "documents", "sink", "sigmoid", "weighted"])
+@pytest.mark.parametrize(
+    "name",
+    ["alibi_window", *(pytest.param(n, marks=pytest.mark.slow) for n in ("documents", "sink", "sigmoid", "weighted"))],
+)
 def test_what_explain_prints_can_be_pasted(name: str) -> None:
     case = next(case for case in CASES if case.name == name)
     recovered = attngen.compile(case.function, lift=True).explain(*case.make())
@@ -286,7 +293,7 @@ REASONS = [
 @pytest.mark.parametrize(("function", "reason", "line"), REASONS, ids=[r[0].__name__ for r in REASONS])
 def test_fullgraph_says_what_stood_in_the_way(function: Any, reason: str, line: str) -> None:
     with pytest.raises(LiftError) as caught:
-        attngen.compile(function, fullgraph=True)(*qkv())
+        attngen.compile(function, fullgraph=True)(*(t.requires_grad_() for t in qkv()))
     assert reason in str(caught.value)
     assert caught.value.source is not None
     assert line in caught.value.source.text
@@ -294,8 +301,8 @@ def test_fullgraph_says_what_stood_in_the_way(function: Any, reason: str, line: 
 
 @pytest.mark.parametrize("function", [r[0] for r in REASONS], ids=[r[0].__name__ for r in REASONS])
 def test_without_fullgraph_it_is_what_it_was(function: Any) -> None:
-    lifted = attngen.compile(function)
-    assert torch.equal(lifted(*qkv()), function(*qkv()))
+    lifted, args = attngen.compile(function), [t.requires_grad_() for t in qkv()]
+    assert torch.equal(lifted(*args), function(*args))
     assert not lifted.backend.lifted
 
 
