@@ -53,11 +53,14 @@ def compile(
     from attngen.kernel import Kernel
 
     traced = {"fullgraph": fullgraph, "dynamic": dynamic, "mode": mode}
-    asked = [key for key, value in traced.items() if value not in (None, False)]
+    asked = [key for key, value in {**traced, "lift": lift}.items() if value not in (None, False)]
     definition = {"mask": mask, "score": score, "space": space, "scale": scale, "weight": weight}
     given = {key: value for key, value in definition.items() if value is not None}
     if normalizer != "softmax":
         given["normalizer"] = normalizer
+    if asked and (given or isinstance(spec, Spec)):
+        beside = "a finished Spec" if isinstance(spec, Spec) else ", ".join(given)
+        raise SpecError(f"{', '.join(asked)}: for functions of tensors, which have no place beside {beside}")
     if isinstance(spec, Spec):
         if given:
             raise SpecError(f"{', '.join(given)}: not beside a finished Spec; put them into the Spec")
@@ -67,9 +70,13 @@ def compile(
         if not given and (lift or (lift is None and (asked or _is_attention(function)))):
             from attngen.lift import lift as lifted
 
+            if layout != "bhnd":
+                raise SpecError(
+                    f"layout: got {layout!r}, but a function of tensors has a layout of its own; leave it out"
+                )
             return lifted(function, backend=backend, **traced)
         if asked:
-            raise SpecError(f"{', '.join(asked)}: only for functions of tensors; a mask or score is no graph")
+            raise SpecError(f"{', '.join(asked)}: only for functions of tensors, and lift=False says that this is none")
         return Kernel(Spec.from_function(function, name=name, **given), layout=layout, backend=backend)
 
     if spec is not None:

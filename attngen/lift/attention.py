@@ -23,7 +23,7 @@ from attngen.lift.normalizers import Recognised, recognise
 from attngen.lift.operands import WIDTH, Operand, Step, cast, operand
 from attngen.lift.products import Roles, candidates, restored
 from attngen.lift.reductions import markers
-from attngen.lift.scale import scaled
+from attngen.lift.scale import by_width, scaled
 from attngen.lift.sdpa import NAME as SDPA
 from attngen.lift.sdpa import dotted
 from attngen.spec import Spec
@@ -176,7 +176,10 @@ def _made(parts: Parts, name: str) -> Attention:
             raise blocked("the layout of queries, keys or values is not one of batches, heads and positions", node)
         operands.append(cast(found, dtype))
     score, mask = parts.found.score, parts.found.mask
-    scale, score = scaled(score, shape(parts.q[0])[parts.q[1].index(WIDTH)])
+    width = shape(parts.q[0])[parts.q[1].index(WIDTH)]
+    scale, score = scaled(score, width)
+    numbers = {each: leaf.node for each, leaf in reader.leaves.items() if leaf.rank is None}
+    scale = by_width(scale, [each for each, node in numbers.items() if same(example(node), width)])
     if score.type != "float":
         score = op("to_float", score)
     row, pair = _factors(parts.found.factors)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
-from attngen.ir.expr import Const, Expr, Op, const, postorder, rebuild, sym, symbols
+import torch
+
+from attngen.ir.evaluate import Environment, evaluate
+from attngen.ir.expr import Const, Expr, Load, Op, const, loads, postorder, rebuild, sym, symbols
 from attngen.ir.nodes import default_scale
 from attngen.lift.fold import fold
 
@@ -31,6 +35,15 @@ def scaled(score: Expr, width: Any) -> tuple[Expr, Expr]:
     ):
         return default_scale(), score
     return scale, score
+
+
+def by_width(scale: Expr, widths: Collection[str]) -> Expr:
+    """The scale where inputs of these names are the head dimension, whose symbol it has in a Spec."""
+    known = rebuild(scale, lambda node: sym("d") if isinstance(node, Load) and node.tensor in widths else None)
+    if loads(known) or symbols(known) != {"d"}:
+        return scale
+    tried = (float(evaluate(known, Environment({"d": torch.tensor(d)}))) * math.sqrt(d) for d in (64, 48))
+    return default_scale() if all(math.isclose(found, 1.0, rel_tol=1e-5) for found in tried) else known
 
 
 def _factor(use: Expr) -> Expr | None:

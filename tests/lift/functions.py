@@ -1,4 +1,7 @@
-"""Plain PyTorch attention functions, in the many styles in which people write them."""
+"""Plain PyTorch attention functions, in the many styles in which people write them.
+
+One long file, because it is one table: fifty functions that are read beside each other.
+"""
 
 # mypy: ignore-errors
 from __future__ import annotations

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 import attngen
 from attngen.errors import LiftError, SpecError
+from attngen.ir.nodes import default_scale
 from attngen.lift.backend import Backend
 from tests.lift import functions as f
 from tests.lift.cases import CASES, qkv, rand
@@ -47,6 +48,7 @@ def test_a_new_length_is_no_new_trace(dynamic: bool | None, most: int) -> None:
         args = (*(rand(2, 4, n, 16, seed=s) for s in range(3)), torch.rand(4))
         assert error(attn(*args), f.alibi_window(*args)) <= 1e-5
     assert len(attn.backend.lifted) <= most
+    assert all(spec.ir.branches[0].dots[0].scale == default_scale() for spec in attn.backend.lifted)
 
 
 def test_the_mask_is_recovered_in_closed_form() -> None:
@@ -98,6 +100,12 @@ def test_it_can_be_said() -> None:
 def test_options() -> None:
     with pytest.raises(SpecError, match="mode: got 'fast'; allowed: default, max-autotune"):
         attngen.compile(f.plain, mode="fast")
+    with pytest.raises(SpecError, match="fullgraph: for functions of tensors, which have no place beside normalizer"):
+        attngen.compile(normalizer="sigmoid", fullgraph=True)
+    with pytest.raises(SpecError, match=r"dynamic, lift: .* no place beside a finished Spec"):
+        attngen.compile(attngen.Spec(), dynamic=True, lift=True)
+    with pytest.raises(SpecError, match="layout: got 'bnhd', but a function of tensors has a layout of its own"):
+        attngen.compile(f.plain, layout="bnhd")
     with pytest.raises(SpecError, match="dynamic: only for functions of tensors"):
         attngen.compile(lambda q, kv: q >= kv, dynamic=True, lift=False)
     attn = attngen.compile(mode="max-autotune", backend="reference", fullgraph=True)(f.plain)
