@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attngen import masks, mechanisms, nn, normalizers, scores, weights
+    from attngen import integrations, masks, mechanisms, nn, normalizers, scores, weights
     from attngen.aot import build_bundle, load_bundle
     from attngen.api import attention, compile
     from attngen.errors import AttngenError
@@ -32,7 +32,7 @@ HOMES = {
     "load_bundle": "attngen.aot",
     "AttngenError": "attngen.errors",
 }
-LIBRARIES = ("masks", "mechanisms", "nn", "normalizers", "scores", "weights")
+LIBRARIES = ("integrations", "masks", "mechanisms", "nn", "normalizers", "scores", "weights")
 
 __all__ = [  # noqa: RUF022  (the order in which a reader meets them)
     "Spec",
@@ -47,6 +47,7 @@ __all__ = [  # noqa: RUF022  (the order in which a reader meets them)
     "weights",
     "mechanisms",
     "nn",
+    "integrations",
     "build_bundle",
     "load_bundle",
     "AttngenError",

@@ -30,28 +30,53 @@ def compile(
     weight: Any = None,
     name: str | None = None,
     layout: Layout = "bhnd",
-    backend: str | None = None,
+    backend: Any = None,
+    lift: bool | None = None,
+    fullgraph: bool = False,
+    dynamic: bool | None = None,
+    mode: str | None = None,
 ) -> Any:
-    """Compiles a spec into a kernel.
+    """Compiles a spec into a kernel, or puts kernels into a plain PyTorch function.
 
     `attngen.compile(spec)`; `attngen.compile(mask=..., score=...)`; or as a decorator, with or without arguments, on a
     mask or score function, whose name the kernel takes; what the arguments define and the function does not is added.
     `layout` is "bhnd" or "bnhd"; `backend` forces one of cpu, triton, cuda, reference. Nothing is built before
     the first call.
+
+    On a function of tensors, or a module, it is what `torch.compile` is: the same function, with every attention in it
+    that lifts as a kernel (`attngen.lift`). `fullgraph=True` makes what does not lift an error at its line, `dynamic`
+    is torch.compile's, `backend` may also name what compiles the rest ("inductor"), and `mode` is "default" or
+    "max-autotune". Parameters tell functions of tensors from masks and scores (attngen/lift/told_apart.py); `lift=True`
+    and `lift=False` settle it.
     """
     from attngen.decorator import KernelOrDecorator
     from attngen.kernel import Kernel
 
+    traced = {"fullgraph": fullgraph, "dynamic": dynamic, "mode": mode}
+    asked = [key for key, value in {**traced, "lift": lift}.items() if value not in (None, False)]
     definition = {"mask": mask, "score": score, "space": space, "scale": scale, "weight": weight}
     given = {key: value for key, value in definition.items() if value is not None}
     if normalizer != "softmax":
         given["normalizer"] = normalizer
+    if asked and (given or isinstance(spec, Spec)):
+        beside = "a finished Spec" if isinstance(spec, Spec) else ", ".join(given)
+        raise SpecError(f"{', '.join(asked)}: for functions of tensors, which have no place beside {beside}")
     if isinstance(spec, Spec):
         if given:
             raise SpecError(f"{', '.join(given)}: not beside a finished Spec; put them into the Spec")
         return Kernel(spec, layout=layout, backend=backend)
 
-    def decorate(function: Callable[..., Any]) -> Kernel:
+    def decorate(function: Callable[..., Any]) -> Any:
+        if not given and (lift or (lift is None and (asked or _is_attention(function)))):
+            from attngen.lift import lift as lifted
+
+            if layout != "bhnd":
+                raise SpecError(
+                    f"layout: got {layout!r}, but a function of tensors has a layout of its own; leave it out"
+                )
+            return lifted(function, backend=backend, **traced)
+        if asked:
+            raise SpecError(f"{', '.join(asked)}: only for functions of tensors, and lift=False says that this is none")
         return Kernel(Spec.from_function(function, name=name, **given), layout=layout, backend=backend)
 
     if spec is not None:
@@ -91,6 +116,12 @@ def attention(
         )
     kernel = _kept(mask, score, normalizer, space, scale, weight, layout, backend)
     return kernel(q, k, v, return_lse=return_lse, **inputs)
+
+
+def _is_attention(function: Any) -> bool:
+    from attngen.lift.told_apart import is_attention
+
+    return callable(function) and is_attention(function)
 
 
 KEPT: OrderedDict[tuple[Any, ...], Kernel] = OrderedDict()

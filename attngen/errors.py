@@ -67,6 +67,13 @@ class BoundsError(SpecError):
     """An index into a captured tensor can leave it; the message holds the proven range."""
 
 
+class LiftError(LocatedError):
+    """An attention in a plain PyTorch function could not be lifted: the operation in the way, and what lifts instead.
+
+    Raised under `fullgraph=True`; else it is a line of the log, and PyTorch runs the function as it was.
+    """
+
+
 class UnsupportedError(LocatedError, NotImplementedError):
     """The spec is legal, but no backend that is available lowers it; the message lists each backend's reason."""
 

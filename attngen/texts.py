@@ -14,7 +14,7 @@ from attngen.ir.parse_expr import parse_expr
 AXES = ("b", "h", "q", "kv")
 
 
-class _Any(Mapping[str, Type]):
+class Every(Mapping[str, Type]):
     """Every name, with one type."""
 
     def __init__(self, type: Type) -> None:
@@ -39,7 +39,7 @@ def parsed(text: str, kind: str) -> Traced:
     Inputs are numbers (`n`) or tensors (`gate[b, h, q]`); in a mask they hold integers, elsewhere floats, unless the
     text says otherwise (`float:gate[h]`). Raises `ParseError` with a caret.
     """
-    expr = parse_expr(text, _Any("int" if kind == "mask" else "float"), f"<{kind}>")
+    expr = parse_expr(text, Every("int" if kind == "mask" else "float"), f"<{kind}>")
     if (expr.type == "bool") != (kind == "mask"):
         given, wanted = ("a number", "a condition") if kind == "mask" else ("a condition", "a number")
         raise ParseError(f"{kind}: {text!r} is {given}; it must be {wanted}")

@@ -52,6 +52,11 @@ def of_code(code: CodeType) -> Source:
     return _source(code.co_filename, line, line, None, None)
 
 
+def of_line(file: str, line: int) -> Source:
+    """A whole line of a file, where no more is known."""
+    return _source(file, line, line, None, None)
+
+
 def returns(code: CodeType) -> Source:
     """The last `return` of a function, or the line on which it starts."""
     import dis
