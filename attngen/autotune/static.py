@@ -1,6 +1,6 @@
 """The static stage: the kernels of a config are built and looked at in a process of their own, before they may run.
 
-    python -m benchmarks.gpu.static
+    python -m attngen.autotune.static
 
 takes a job (pickled) on stdin and prints JSON. What passes is built into Triton's cache too, where the launch finds it.
 """
@@ -68,7 +68,7 @@ def _entry(name: str, variants: Any) -> Entry:
 def look(jobs: Mapping[str, Job]) -> Iterator[tuple[str, dict[str, Any]]]:
     """What each job takes of the machine, or why it is out, as they are done; as many at a time as there are cores."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        running = {pool.submit(_look, job): name for name, job in jobs.items()}
+        running = {pool.submit(look_at, job): name for name, job in jobs.items()}
         try:
             for done in as_completed(running):
                 yield running[done], done.result()
@@ -77,9 +77,11 @@ def look(jobs: Mapping[str, Job]) -> Iterator[tuple[str, dict[str, Any]]]:
                 future.cancel()
 
 
-def _look(job: Job) -> dict[str, Any]:
+def look_at(job: Job) -> dict[str, Any]:
+    """What one job takes of the machine, or why it is out; it is built in a process of its own."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "benchmarks.gpu.static"]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    command = [sys.executable, "-m", "attngen.autotune.static"]
     try:
         done = subprocess.run(
             command, input=pickle.dumps(job), capture_output=True, env=environment, timeout=LONGEST, check=False
@@ -134,6 +136,6 @@ def _into_the_cache(job: Job, entry: Entry) -> None:
 
 
 if __name__ == "__main__":
-    from benchmarks.gpu import static  # the class of the job is that of the module, not of the program
+    from attngen.autotune import static  # the class of the job is that of the module, not of the program
 
     print(json.dumps(static.serve(pickle.loads(sys.stdin.buffer.read()))))
