@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from attngen.kernel import Kernel
+    from attngen.settings import AutotuneMode
 
 
 def compile(
@@ -31,13 +32,15 @@ def compile(
     name: str | None = None,
     layout: Layout = "bhnd",
     backend: str | None = None,
+    autotune: AutotuneMode | None = None,
 ) -> Any:
     """Compiles a spec into a kernel.
 
     `attngen.compile(spec)`; `attngen.compile(mask=..., score=...)`; or as a decorator, with or without arguments, on a
     mask or score function, whose name the kernel takes; what the arguments define and the function does not is added.
-    `layout` is "bhnd" or "bnhd"; `backend` forces one of cpu, triton, cuda, reference. Nothing is built before
-    the first call.
+    `layout` is "bhnd" or "bnhd"; `backend` forces one of cpu, triton, cuda, reference. `autotune`, in place of
+    ATTNGEN_AUTOTUNE: "off" takes the built-in configs, "cached" those that were measured for such calls, where there
+    are some, "quick" and "full" measure at the first call where nothing was. Nothing is built before the first call.
     """
     from attngen.decorator import KernelOrDecorator
     from attngen.kernel import Kernel
@@ -49,16 +52,18 @@ def compile(
     if isinstance(spec, Spec):
         if given:
             raise SpecError(f"{', '.join(given)}: not beside a finished Spec; put them into the Spec")
-        return Kernel(spec, layout=layout, backend=backend)
+        return Kernel(spec, layout=layout, backend=backend, autotune=autotune)
 
     def decorate(function: Callable[..., Any]) -> Kernel:
-        return Kernel(Spec.from_function(function, name=name, **given), layout=layout, backend=backend)
+        built = Spec.from_function(function, name=name, **given)
+        return Kernel(built, layout=layout, backend=backend, autotune=autotune)
 
     if spec is not None:
         return decorate(spec)
     if not given:
         return decorate
-    return KernelOrDecorator(Spec(name=name, **given), decorate, layout=layout, backend=backend)
+    whole = Spec(name=name, **given)
+    return KernelOrDecorator(whole, decorate, layout=layout, backend=backend, autotune=autotune)
 
 
 def attention(
