@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from attngen.autotune.key import Key
 
 app = typer.Typer(
-    help="What tuning has learned: show it, carry it to other machines, put it together.",
+    help="What tuning has learned: show, carry, merge, compare.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
