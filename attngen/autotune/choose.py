@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attngen.autotune.database import Found, database, mode
 from attngen.autotune.identity import device_of, versions
-from attngen.autotune.spaces import parse, refusal
+from attngen.autotune.spaces import illegal, parse
 from attngen.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _checked(plan: Plan, backend: Backend, found: Found) -> Tuned | None:
     backward = head.direction == "backward"
     try:
         config = parse(backend.name, backward, said.config)
-        reason = refusal(plan, backend.name, config, backward)
+        reason = illegal(plan, backend.name, config, backward)
     except InputError as problem:
         reason = problem.message
     if reason is not None:

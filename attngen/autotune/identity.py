@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attngen import settings
 from attngen.codegen.fingerprint import package_fingerprint
 from attngen.templates import fingerprint
 
 if TYPE_CHECKING:
     from attngen.codegen.backend import Backend
 
+ISA = settings.variable("isa")
 _CPUINFO = Path("/proc/cpuinfo")
 SHORT = 12
 """Digits of a fingerprint."""
@@ -25,12 +28,18 @@ def device_of(backend: Backend, index: int | None = None) -> str | None:
     `index`: of several GPUs.
     """
     if backend.name == "cpu":
-        from attngen.codegen.backends.cpu import isa
-
-        return f"cpu {isa.choose()} {isa.processor()[0]}"
+        return _cpu(os.environ.get(ISA))
     if backend.name == "triton" and getattr(backend, "device", "cpu") == "cuda":
         return _gpu(index)
     return None
+
+
+@cache
+def _cpu(forced: str | None) -> str:
+    """`forced`: what ATTNGEN_ISA says, which `choose` reads."""
+    from attngen.codegen.backends.cpu import isa
+
+    return f"cpu {isa.choose()} {isa.processor()[0]}"
 
 
 @cache

@@ -7,6 +7,7 @@ process measures for itself beside each candidate.
 from __future__ import annotations
 
 import logging
+import random
 import time
 from hashlib import sha256
 from typing import Any
@@ -25,6 +26,7 @@ FIRST = 8
 ROUNDS = 5
 SHARE = 0.75
 """Of the budget for the search; the final has the rest."""
+ATTEMPTS = 8
 MISSES = 2000
 """Suggestions without a new config after which the space counts as searched."""
 
@@ -58,19 +60,30 @@ def _study(outcome: Outcome, storage: str) -> Any:
     optuna.logging.set_verbosity(logging.ERROR)
     work = outcome.work
     name = repr((work.key, outcome.base, device_of(work.target), sorted(versions(work.backend).items())))
-    try:
-        study = optuna.create_study(
-            storage=_storage(storage),
-            study_name=f"attngen {work.spec.name} {sha256(name.encode()).hexdigest()[:16]}",
-            sampler=optuna.samplers.TPESampler(constant_liar=True, multivariate=True),
-            load_if_exists=True,
-        )
-    except Exception as problem:
-        raise InputError(f"--storage: {storage!r} cannot be opened: {problem}") from problem
+    title = f"attngen {work.spec.name} {sha256(name.encode()).hexdigest()[:16]}"
+    study = _opened(optuna, storage, title)
     known = {config: values for values, config in outcome.space.by_choices().items()}
     for config in candidates(outcome, FIRST):
         study.enqueue_trial(_parameters(known[config]), skip_if_exists=True)
     return study
+
+
+def _opened(optuna: Any, storage: str, title: str) -> Any:
+    """The study in a storage; who comes while another process sets the storage up tries again."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            return optuna.create_study(
+                storage=_storage(storage),
+                study_name=title,
+                sampler=optuna.samplers.TPESampler(constant_liar=True, multivariate=True),
+                load_if_exists=True,
+            )
+        except Exception as problem:
+            if not left:
+                reason = str(problem).partition("\n")[0]
+                raise InputError(f"--storage: {storage!r} cannot be opened: {reason}") from problem
+        time.sleep(0.2 + 0.3 * random.random())
+    raise AssertionError
 
 
 def _storage(url: str) -> Any:
@@ -99,12 +112,14 @@ def _trials(study: Any, outcome: Outcome, race: Race, deadline: float, tell: Tel
         if config is None or str(config) in tried:
             misses += 1
             earlier = None if config is None else tried[str(config)]
-            study.tell(trial, earlier, TrialState.PRUNED if earlier is None else None)
+            state = TrialState.PRUNED if earlier is None else TrialState.COMPLETE
+            study.tell(trial, earlier, state, skip_if_finished=True)
             continue
         text = str(config)
         tried[text] = _ratio(race, text, deadline - time.monotonic())
         state = TrialState.FAIL if tried[text] is None else TrialState.COMPLETE
-        study.tell(trial, tried[text], state)
+        # Two processes may have been given the same of the first configs.
+        study.tell(trial, tried[text], state, skip_if_finished=True)
         everyone = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
         best = min(race.measures.found, key=lambda text: race.measures.found[text].ratio, default="")
         ratio = race.measures.found[best].ratio if best else 1.0

@@ -12,14 +12,14 @@ from attngen.codegen.analysis.ranges import Range
 from attngen.codegen.derive.fold import INTEGER
 from attngen.codegen.lower.lowered import counted
 from attngen.ir.expr import Const, Expr, Load, Op, Sym
-from attngen.ir.nodes import Grid
+from attngen.ir.nodes import Grid, Segments
 
 if TYPE_CHECKING:
     from attngen.codegen.backend import Backend, Call
     from attngen.codegen.plan import KeySetPlan, Plan
 
-SAMPLED = (1, 3, 5, 7)
-"""Eighths of the queries at which the visited keys are counted."""
+SAMPLED = (1, 3)
+"""Quarters of the queries at which the visited keys are counted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +49,8 @@ class Situation:
 def share_of(plan: Plan, situation: Situation) -> int:
     """The bucket of the share of the keys that queries visit, by the closed-form ranges at some queries; the largest
     of the key sets of all branches decides."""
-    shares = [_share(keyset, plan, situation) for branch in counted(plan).branches for keyset in branch.keysets[:1]]
+    branches = (counted(plan) if isinstance(plan.spec.space, Segments) else plan).branches
+    shares = [_share(branch.keysets[0], plan, situation) for branch in branches]
     known = [share for share in shares if share is not None]
     if len(known) < len(shares) or not known:
         return UNKNOWN
@@ -79,8 +80,8 @@ def _share(keyset: KeySetPlan, plan: Plan, situation: Situation) -> float | None
 def _visited(ranges: Sequence[Range], axis: str, n_q: int, n_k: int, known: dict[str, int]) -> float | None:
     """The mean share of n_k keys that lie in the ranges of single queries; None where a tensor decides."""
     seen = 0
-    for eighth in SAMPLED:
-        at = min(n_q - 1, n_q * eighth // 8)
+    for quarter in SAMPLED:
+        at = min(n_q - 1, n_q * quarter // 4)
         known[f"q_first{axis}"] = known[f"q_last{axis}"] = at
         for one in ranges:
             low, high = _value(one.lo, known), _value(one.hi, known)
@@ -91,14 +92,12 @@ def _visited(ranges: Sequence[Range], axis: str, n_q: int, n_k: int, known: dict
 
 
 def _value(expr: Expr, known: dict[str, int]) -> int | None:
-    match expr:
-        case Const(value=value):
-            return int(value)
-        case Sym(name=name):
-            return known.get(name)
-        case Load(tensor=name, indices=()):
-            return known.get(name)
-        case Op(name=name, args=args) if name in INTEGER:
-            values = [_value(each, known) for each in args]
-            return None if None in values else int(INTEGER[name](*values))
-    return None
+    if isinstance(expr, Op):
+        made = INTEGER.get(expr.name)
+        values = [_value(each, known) for each in expr.args]
+        return None if made is None or None in values else int(made(*values))
+    if isinstance(expr, Const):
+        return int(expr.value)
+    if isinstance(expr, Sym):
+        return known.get(expr.name)
+    return known.get(expr.tensor) if isinstance(expr, Load) and not expr.indices else None

@@ -20,27 +20,17 @@ def workload_of(kernel: Kernel, call: Sample, direction: Direction = "forward", 
 
     Raises `UnsupportedError` where that has nothing to tune, or no backward.
     """
-    from attngen.autotune.workload import Workload
+    from attngen.codegen.plan import make_plan
+    from attngen.runtime.tuning import workload
 
     engine = kernel.engine()
     tensors, ints, floats = kernel._values(dict(call.inputs))
     q, k, v = kernel._flattened(call.q, call.k, call.v)
-    sizes = engine.sizes(q, k, v, tensors)
+    plan = make_plan(engine.spec, engine.problem(q, k, v, tensors, False))
+    situation = engine.situation(q, k, v, tensors, (*ints, *floats))
     asked = frozenset(n for n, t in zip(engine.operands[3:], tensors, strict=True) if t.is_floating_point())
-    work = Workload(
-        engine.spec,
-        engine.problem(q, k, v, tensors, False),
-        "triton",
-        str(q.device),
-        kernel.layout,
-        (sizes.n_b, sizes.n_h, sizes.n_q, sizes.n_k),
-        (q, k, v),
-        tuple(tensors),
-        (*ints, *floats),
-        direction,
-        asked & engine.read if direction == "backward" else frozenset(),
-        gpu,
-    )
+    wanted = asked & engine.read if direction == "backward" else frozenset()
+    work = replace(workload(plan, "triton", situation, direction, wanted), elsewhere=gpu)
     return _for_table(work) if gpu else _for_here(work, kernel.backend)
 
 

@@ -29,6 +29,7 @@ from attngen.pipeline import Compiled, build, compile_backward, compile_spec, se
 from attngen.runtime.call import DTYPES, Sizes, call_sizes, check_operands, dtype_name
 from attngen.runtime.gradients import read_by_expressions, with_memory
 from attngen.runtime.inputs import check_inputs, labelled_sizes, plain_indices
+from attngen.runtime.tuning import attend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -276,6 +277,8 @@ class Engine:
         check_inputs(self.tensor_inputs, inputs, expected, q.device, self.viewed, self.indexed)
         situation = self.situation(q, k, v, inputs, numbers)
         compiled = self.compiled(q, k, v, inputs, return_lse, save, situation)
+        if attend(self.autotune, compiled.plan, compiled.backend, situation):
+            compiled = self.compiled(q, k, v, inputs, return_lse, save, situation)
         return compiled.backend.prepare(compiled.built, compiled.plan, situation.call)
 
     def _prepare_backward(
@@ -291,6 +294,7 @@ class Engine:
         situation = self.situation(q, k, v, inputs, numbers)
         compiled = self.compiled(q, k, v, inputs, return_lse, True, situation)
         names = frozenset(n for n, asked in zip(self.operands, wanted, strict=True) if asked and n in self.read)
+        attend(self.autotune, compiled.plan, compiled.backend, situation, "backward", names)
         backward = compile_backward(compiled, names, situation, self.autotune)
         launch = backward.backend.prepare_backward(backward.built, backward.plan, situation.call, names)
         return with_memory(launch, (q, k, v, *inputs), wanted)

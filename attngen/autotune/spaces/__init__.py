@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from attngen.codegen.devices import Device
     from attngen.codegen.plan import Plan
 
-__all__ = ["Pruned", "Space", "parse", "refusal", "space_of", "tuned_backends"]
+__all__ = ["Pruned", "Space", "illegal", "parse", "refusal", "space_of", "tuned_backends"]
 
 
 def tuned_backends() -> tuple[str, ...]:
@@ -47,8 +47,15 @@ def parse(backend: str, backward: bool, text: str) -> Any:
     return CpuConfig.parse(text) if backend == "cpu" else gradients(text)
 
 
+def illegal(plan: Plan, backend: str, config: Any, backward: bool = False) -> str | None:
+    """Why a config cannot be built for a plan, or None; what is only too large is not asked for."""
+    from attngen.autotune.spaces import cpu, triton
+
+    return cpu.illegal(plan, config) if backend == "cpu" else triton.refusal(plan, config, backward, None)
+
+
 def refusal(plan: Plan, backend: str, config: Any, backward: bool = False, device: Device | None = None) -> str | None:
-    """Why a config is not for a plan, or None."""
+    """Why a config is not tried for a plan, or None."""
     from attngen.autotune.spaces import cpu, triton
 
     if backend == "cpu":

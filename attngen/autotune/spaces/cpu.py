@@ -67,8 +67,18 @@ def _boxes(own: CpuConfig, plan: Plan, groups: tuple[int, ...], registers: tuple
 
 
 def refusal(plan: Plan, config: CpuConfig, backward: bool) -> str | None:
-    """Why a config is not for a plan: what the skeleton asserts, registers, caches, boxes."""
-    target = lowered(plan)
+    """Why a config is not tried for a plan: it is illegal, or too large for the caches."""
+    reason = illegal(plan, config)
+    if reason is not None:
+        return reason
+    size = memory(lowered(plan), config, backward)
+    if size > 2 * second_level():
+        return f"a group takes {size >> 10} KiB and the second-level cache has {second_level() >> 10}"
+    return None
+
+
+def illegal(plan: Plan, config: CpuConfig) -> str | None:
+    """Why a config cannot be built for a plan: what the skeleton asserts, registers, boxes."""
     double = plan.problem.dtype == "fp64"
     if config.isa not in REGISTERS or (double and config.isa != "portable"):
         return f"{plan.problem.dtype} kernels are not built for {config.isa}"
@@ -92,15 +102,10 @@ def refusal(plan: Plan, config: CpuConfig, backward: bool) -> str | None:
             return f"a {name} tile of {rows}x{vectors} takes {needed} registers and there are {REGISTERS[config.isa]}"
     if config.query_tile % 2 ** (config.score_rows.bit_length() - 1) and config.box:
         return f"a box of {config.query_tile} tokens is no whole number of {config.score_rows} rows"
-    size = memory(target, config, backward)
-    if size > 2 * second_level():
-        return f"a group takes {size >> 10} KiB and the second-level cache has {second_level() >> 10}"
-    return _box_refusal(target, config)
+    return _box_refusal(lowered(plan), config) if config.box else None
 
 
 def _box_refusal(target: Plan, config: CpuConfig) -> str | None:
-    if not config.box:
-        return None
     space = target.spec.space
     if not isinstance(space, Grid) or len(space.dims) != len(config.box) or not box_axes(target, config.query_tile):
         return "no keys of a grid are restricted axis by axis, so its tiles cannot be boxes"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,6 +50,28 @@ StorageOption = Annotated[
         "--storage", metavar="URL", help="Search with optuna; processes with one storage share it.", show_default=False
     ),
 ]
+FromOption = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="FILE", help="The calls that ATTNGEN_RECORD wrote down.", show_default=False),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says of a call. `gpu`: the name in the table of a GPU that is not here."""
+
+    shape: str | None
+    dtype: str | None
+    grid: str | None
+    head_dim: int | None
+    where: str
+    backend: str | None
+    backward: bool
+    gpu: str | None
+
+    @property
+    def kind(self) -> str:
+        return "cpu" if self.where == "cpu" else "cuda"
 
 
 def tune(
@@ -61,6 +86,7 @@ def tune(
     budget: Annotated[float, typer.Option("--budget", metavar="SECONDS", min=1, help="For each call, about.")] = 60.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the configs, and what is left out and why.")] = False,
     storage: StorageOption = None,
+    from_: FromOption = None,
 ) -> None:
     """Measure configs for a call, and keep what was learned.
 
@@ -70,26 +96,51 @@ def tune(
 
     where = device or _device_here()
     gpu = table_name(where)
-    if spec is None and (shape or grid or head_dim):
+    if (spec is None or from_ is not None) and (shape or grid or head_dim):
         raise InputError("--shape, --grid, --head-dim: go with a SPEC; without one, common shapes are tuned")
-    if gpu and storage:
-        raise InputError(f"--storage: there is no {gpu} on this machine, so nothing is measured; leave it out")
-    kind = "cuda" if gpu or where.startswith("cuda") else "cpu"
-    common = f"1,{HEADS[kind]},{HEADS[kind]},4096,4096,64"
+    if gpu and (storage or from_):
+        raise InputError(
+            f"--storage, --from: nothing is measured, as there is no {gpu} on this machine; leave them out"
+        )
+    if from_ is not None:
+        if spec is not None or backward or dtype or device or backend:
+            raise InputError("--from: the file says what is called; leave SPEC and the options of a call out")
+        works = _recorded(from_)
+    else:
+        told = Options(shape, dtype, grid, head_dim, where, backend, backward, gpu)
+        works = _common(told) if spec is None else iter([_workload(spec, told)])
     skipped = 0
-    for text in (spec,) if spec is not None else FAMILIES:
-        given = shape if spec is not None else common
-        try:
-            work = _workload(text, given, dtype or DTYPES[kind], grid, head_dim, where, backend, backward, gpu)
-        except UnsupportedError as problem:
-            if spec is not None:
-                raise
-            typer.echo(f"skipped: {problem.message}")
+    for work in works:
+        if isinstance(work, str):
+            typer.echo(f"skipped: {work}")
             skipped += 1
             continue
         typer.echo(f"{work.spec.name}: {work.key}")
         _one(work, budget, dry_run, storage, gpu)
     raise typer.Exit(1 if skipped else 0)
+
+
+def _recorded(path: Path) -> Iterator[Workload | str]:
+    """Calls of a file, the first of each kind."""
+    from attngen.autotune.recorded import read
+
+    seen = set()
+    for work in read(path):
+        if isinstance(work, str):
+            yield work
+        elif work.key not in seen:
+            seen.add(work.key)
+            yield work
+
+
+def _common(told: Options) -> Iterator[Workload | str]:
+    """The four families at common shapes; in place of one that has no kernel here, why."""
+    heads = HEADS[told.kind]
+    for text in FAMILIES:
+        try:
+            yield _workload(text, replace(told, shape=f"1,{heads},{heads},4096,4096,64"))
+        except UnsupportedError as problem:
+            yield problem.message
 
 
 def _device_here() -> str:
@@ -98,17 +149,17 @@ def _device_here() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _workload(
-    text: str, shape: str | None, dtype: str, grid: str | None, head_dim: int | None, where: str, backend: str | None,
-    backward: bool, gpu: str | None,
-) -> Workload:  # fmt: skip
+def _workload(text: str, told: Options) -> Workload:
     from attngen.cli.problem import kernel_of, sample_of, shape_of
     from attngen.cli.target import resolve
     from attngen.cli.tuning import workload_of
 
-    target = resolve(text, grid)
-    call = sample_of(target, shape_of(target, shape, head_dim), dtype, "cpu" if gpu else where)
-    return workload_of(kernel_of(target, backend), call, "backward" if backward else "forward", gpu or "")
+    target = resolve(text, told.grid)
+    shape = shape_of(target, told.shape, told.head_dim)
+    call = sample_of(target, shape, told.dtype or DTYPES[told.kind], "cpu" if told.gpu else told.where)
+    return workload_of(
+        kernel_of(target, told.backend), call, "backward" if told.backward else "forward", told.gpu or ""
+    )
 
 
 def _one(work: Workload, budget: float, dry_run: bool, storage: str | None, gpu: str | None) -> None:
