@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from attngen.cli.commands import aot, cache, db, doctor, explain, list_, report, show, tune, verify
+from attngen.cli.commands import aot, bench, cache, db, doctor, explain, list_, report, show, tune, verify
 from attngen.cli.logs import logged
 from attngen.errors import AttngenError
 
@@ -43,6 +43,7 @@ app.command("show")(show.show)
 app.command("explain")(explain.explain)
 app.command("verify")(verify.verify)
 app.command("tune")(tune.tune)
+app.command("bench")(bench.bench)
 app.command("report")(report.report)
 app.command("aot")(aot.aot)
 app.add_typer(db.app, name="db")

@@ -24,7 +24,7 @@ def test_help_lists_the_commands_that_exist_and_no_others(run: Run) -> None:
     result = run("--help")
     assert result.exit_code == 0
     listed = [line.split()[0] for line in result.output.partition("Commands:")[2].splitlines() if line.strip()]
-    assert listed == ["list", "show", "explain", "verify", "tune", "report", "aot", "doctor", "db", "cache"]
+    assert listed == ["list", "show", "explain", "verify", "tune", "bench", "report", "aot", "doctor", "db", "cache"]
     assert "..." not in result.output.partition("Commands:")[2]
 
 
