@@ -10,7 +10,6 @@ from hashlib import sha256
 from attngen.autotune import database as db
 from attngen.autotune.identity import device_of, versions
 from attngen.autotune.key import Key
-from attngen.autotune.process import Lost
 from attngen.autotune.tune import tune
 from attngen.autotune.workload import Workload
 from attngen.codegen.cache_lock import locked
@@ -42,7 +41,7 @@ def tune_first(mode: AutotuneMode, work: Workload, run: Callable[..., object] = 
         log.info("tuning %s for %g s: %s", work.spec.name, BUDGETS[mode], key)
         try:
             run(work, BUDGETS[mode], most=MOST[mode])
-        except (AttngenError, RuntimeError, Lost, OSError) as problem:
+        except (AttngenError, RuntimeError, OSError) as problem:
             log.warning("%s was not tuned: %s", work.spec.name, problem)
     return True
 

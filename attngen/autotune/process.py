@@ -23,7 +23,7 @@ PATIENCE = 60.0
 MODULE = "attngen.autotune.worker"
 
 
-class Lost(Exception):
+class Lost(RuntimeError):
     """The worker is gone. `candidate` is what it was trying, None where it never began; the text says how it ended."""
 
     def __init__(self, candidate: str | None, reason: str) -> None:

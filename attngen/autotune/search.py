@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+import warnings
 from hashlib import sha256
 from typing import Any
 
@@ -27,6 +28,7 @@ ROUNDS = 5
 SHARE = 0.75
 """Of the budget for the search; the final has the rest."""
 ATTEMPTS = 8
+"""To open a storage."""
 MISSES = 2000
 """Suggestions without a new config after which the space counts as searched."""
 
@@ -72,12 +74,12 @@ def _opened(optuna: Any, storage: str, title: str) -> Any:
     """The study in a storage; who comes while another process sets the storage up tries again."""
     for left in reversed(range(ATTEMPTS)):
         try:
-            return optuna.create_study(
-                storage=_storage(storage),
-                study_name=title,
-                sampler=optuna.samplers.TPESampler(constant_liar=True, multivariate=True),
-                load_if_exists=True,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                sampler = optuna.samplers.TPESampler(constant_liar=True, multivariate=True)
+                return optuna.create_study(
+                    storage=_storage(storage), study_name=title, sampler=sampler, load_if_exists=True
+                )
         except Exception as problem:
             if not left:
                 reason = str(problem).partition("\n")[0]
