@@ -61,14 +61,22 @@ def _as_done(running: dict[Future[Any], Any], deadline: float, reason: Any) -> I
 
 
 def _linted(work: Workload, configs: Sequence[Any], deadline: float) -> Iterator[Verdict]:
-    from attngen.autotune.static import Job, look_at
-
     arch = work.gpu.arch if work.gpu is not None else _arch(work)
     own = _module(work, configs[0])
-    jobs = {config: Job.of(_module(work, config), own, arch) for config in configs}
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        running = {pool.submit(look_at, job): config for config, job in jobs.items()}
-        yield from _as_done(running, deadline, lambda future: future.result().get("refused"))
+        running = {pool.submit(_looked_at, work, config, own, arch): config for config in configs}
+        yield from _as_done(running, deadline, lambda future: future.result())
+
+
+def _looked_at(work: Workload, config: Any, own: Any, arch: str) -> str | None:
+    from attngen.autotune.static import Job, look_at
+
+    try:
+        job = Job.of(_module(work, config), own, arch, launched=not work.elsewhere)
+    except AttngenError as problem:
+        return problem.message.partition("\n")[0]
+    found = look_at(job).get("refused")
+    return None if found is None else str(found)
 
 
 def _arch(work: Workload) -> str:

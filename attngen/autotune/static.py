@@ -43,21 +43,23 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Job:
     """The kernels of a config, and the architecture that they are built for. `given` are those that are as in the
-    library's own config: what is said against them is no reason to refuse another one."""
+    library's own config: what is said against them is no reason to refuse another one. `launched`: they are to run
+    here, so they are built into Triton's cache as well."""
 
     path: Path
     entries: tuple[Entry, ...]
     given: frozenset[str]
     arch: str
+    launched: bool = True
 
     @classmethod
-    def of(cls, built: Any, own: Any, arch: str) -> Job:
+    def of(cls, built: Any, own: Any, arch: str, launched: bool = True) -> Job:
         """Of what `build` or `build_backward` of the Triton backend gave for a config and for the library's own."""
         entries = [_entry(name, variants) for name, variants in built.kernels.items()]
         given = frozenset(e.name for e in entries if e.config == own.kernels[e.name]._config)
         # What is new first: it decides.
         entries.sort(key=lambda entry: entry.name in given)
-        return cls(built.directory / SOURCE, tuple(entries), given, arch)
+        return cls(built.directory / SOURCE, tuple(entries), given, arch, launched)
 
 
 def _entry(name: str, variants: Any) -> Entry:
@@ -120,7 +122,7 @@ def serve(job: Job) -> dict[str, Any]:
         if told and entry.name not in job.given:
             return {"refused": " ".join(told), "resources": resources}
         remarks += told
-    for entry in job.entries:
+    for entry in job.entries if job.launched else ():
         _into_the_cache(job, entry)
     return {"resources": resources, "remarks": remarks}
 
