@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from attngen.kernel import Kernel
+    from attngen.settings import AutotuneMode
 
 
 def compile(
@@ -31,6 +32,7 @@ def compile(
     name: str | None = None,
     layout: Layout = "bhnd",
     backend: Any = None,
+    autotune: AutotuneMode | None = None,
     lift: bool | None = None,
     fullgraph: bool = False,
     dynamic: bool | None = None,
@@ -40,8 +42,9 @@ def compile(
 
     `attngen.compile(spec)`; `attngen.compile(mask=..., score=...)`; or as a decorator, with or without arguments, on a
     mask or score function, whose name the kernel takes; what the arguments define and the function does not is added.
-    `layout` is "bhnd" or "bnhd"; `backend` forces one of cpu, triton, cuda, reference. Nothing is built before
-    the first call.
+    `layout` is "bhnd" or "bnhd"; `backend` forces one of cpu, triton, cuda, reference. `autotune`, in place of
+    ATTNGEN_AUTOTUNE: "off" takes the built-in configs, "cached" those that were measured for such calls, where there
+    are some, "quick" and "full" measure at the first call where nothing was. Nothing is built before the first call.
 
     On a function of tensors, or a module, it is what `torch.compile` is: the same function, with every attention in it
     that lifts as a kernel (`attngen.lift`). `fullgraph=True` makes what does not lift an error at its line, `dynamic`
@@ -64,7 +67,7 @@ def compile(
     if isinstance(spec, Spec):
         if given:
             raise SpecError(f"{', '.join(given)}: not beside a finished Spec; put them into the Spec")
-        return Kernel(spec, layout=layout, backend=backend)
+        return Kernel(spec, layout=layout, backend=backend, autotune=autotune)
 
     def decorate(function: Callable[..., Any]) -> Any:
         if not given and (lift or (lift is None and (asked or _is_attention(function)))):
@@ -74,16 +77,18 @@ def compile(
                 raise SpecError(
                     f"layout: got {layout!r}, but a function of tensors has a layout of its own; leave it out"
                 )
-            return lifted(function, backend=backend, **traced)
+            return lifted(function, backend=backend, autotune=autotune, **traced)
         if asked:
             raise SpecError(f"{', '.join(asked)}: only for functions of tensors, and lift=False says that this is none")
-        return Kernel(Spec.from_function(function, name=name, **given), layout=layout, backend=backend)
+        built = Spec.from_function(function, name=name, **given)
+        return Kernel(built, layout=layout, backend=backend, autotune=autotune)
 
     if spec is not None:
         return decorate(spec)
     if not given:
         return decorate
-    return KernelOrDecorator(Spec(name=name, **given), decorate, layout=layout, backend=backend)
+    whole = Spec(name=name, **given)
+    return KernelOrDecorator(whole, decorate, layout=layout, backend=backend, autotune=autotune)
 
 
 def attention(

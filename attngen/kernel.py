@@ -23,6 +23,7 @@ from attngen.suggest import nearest
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from attngen.settings import AutotuneMode
     from attngen.spec import Spec
 
 FORWARD = torch.ops.attngen.forward.default
@@ -33,7 +34,8 @@ class Kernel:
     """An attention kernel. Call it with q (B, Hq, Nq, D), k (B, Hk, Nk, D), v (B, Hv, Nk, Dv).
 
     Made by `attngen.compile`. It is built on the first call for each combination of dtype and head dimension; a new
-    length, window or captured value never rebuilds it.
+    length, window or captured value never rebuilds it. (Where `attngen tune` found that long calls want other tiles
+    than short ones, there is a kernel for each, built once.)
 
     What a kernel makes of tensors before it starts (the keys that a tile sees; checks of indices) it makes again when
     their values have changed. On a GPU, where comparing values would wait, it goes by the writes that PyTorch counts;
@@ -41,15 +43,26 @@ class Kernel:
     `torch.autograd.graph.increment_version(tensor)`. Inside a CUDA graph all of it is made anew at every replay.
     """
 
-    def __init__(self, spec: Spec, *, layout: Layout = "bhnd", backend: str | None = None) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        layout: Layout = "bhnd",
+        backend: str | None = None,
+        autotune: AutotuneMode | None = None,
+    ) -> None:
         if layout not in AXES:
             raise InputError(f"layout: got {layout!r}; allowed: 'bhnd', 'bnhd'")
         if backend is not None and backend not in settings.CHOICES["backend"]:
             known = settings.CHOICES["backend"]
             raise InputError(f"backend: got {backend!r}{nearest(backend, known)}; allowed: {', '.join(known)}")
+        if autotune is not None and autotune not in settings.CHOICES["autotune"]:
+            modes = settings.CHOICES["autotune"]
+            raise InputError(f"autotune: got {autotune!r}{nearest(str(autotune), modes)}; allowed: {', '.join(modes)}")
         self.spec = spec
         self.layout = layout
         self.backend = backend
+        self.autotune = autotune
         dims = spec.ir.space.dims if isinstance(spec.ir.space, Grid) else ()
         self._dims = dims if len(dims) > 1 else ()  # operands may have these in place of one axis of tokens
         self.__name__ = spec.ir.name
@@ -59,7 +72,7 @@ class Kernel:
         # Forced settings are part of it: a kernel made after they changed obeys them.
         forced = settings.current()
         wanted = backend or forced.backend or ""
-        self._options = f"{layout}:{wanted}:{remember(spec.ir, self._text)}:{forced.isa or ''}"
+        self._options = f"{layout}:{wanted}:{remember(spec.ir, self._text)}:{forced.isa or ''}:{autotune or ''}"
         inputs = spec.ir.inputs
         self._guarded = bool(getattr(spec.bindings, "guards", ()))
         self._tensors = tuple((i.name, spec.bindings.get(i.name)) for i in inputs if i.axes)
@@ -104,7 +117,7 @@ class Kernel:
 
     def in_layout(self, layout: Layout) -> Kernel:
         """The same kernel for tensors in another layout."""
-        return Kernel(self.spec, layout=layout, backend=self.backend)
+        return Kernel(self.spec, layout=layout, backend=self.backend, autotune=self.autotune)
 
     def _values(self, given: dict[str, Any]) -> tuple[list[Tensor], list[int], list[float]]:
         """The inputs of this call: captured ones read anew, the others from the keyword arguments."""
@@ -142,8 +155,10 @@ class Kernel:
 
     def source(self, q: Tensor, k: Tensor, v: Tensor, **inputs: Any) -> str:
         """The generated source of the kernel that this call would run."""
-        tensors, _, _ = self._values(inputs)
-        compiled = self.engine().compiled(*self._flattened(q, k, v), tensors, False)
+        tensors, ints, floats = self._values(inputs)
+        flat, engine = self._flattened(q, k, v), self.engine()
+        situation = engine.situation(*flat, tensors, (*ints, *floats))
+        compiled = engine.compiled(*flat, tensors, False, situation=situation)
         return compiled.backend.emit(compiled.plan, compiled.config).text
 
     def explain(self, q: Tensor, k: Tensor, v: Tensor, **inputs: Any) -> Any:

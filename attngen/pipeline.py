@@ -7,11 +7,11 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from attngen import settings
-from attngen.autotune.choose import choose, choose_backward
+from attngen.autotune.choose import Tuned, choose_backward, tuned
 from attngen.codegen.backends import for_device
 from attngen.codegen.plan import Plan, make_plan
 from attngen.codegen.plan_text import plan_text
@@ -20,9 +20,11 @@ from attngen.ir.text import text
 from attngen.ir.verify import verify
 
 if TYPE_CHECKING:
+    from attngen.autotune.situation import Situation
     from attngen.codegen.backend import Backend
     from attngen.codegen.problem import Problem
     from attngen.ir.nodes import Spec
+    from attngen.settings import AutotuneMode
 
 log = logging.getLogger("attngen")
 WARNED: set[str] = set()
@@ -31,13 +33,14 @@ WARNED: set[str] = set()
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A kernel on one backend, with everything that led to it."""
+    """A kernel on one backend, with everything that led to it. `tuned`: its config is one from the database."""
 
     plan: Plan
     backend: Backend
     config: Any
     built: Any
     refusals: tuple[tuple[str, str], ...]
+    tuned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,19 @@ class CompiledBackward:
 
 
 def compile_spec(
-    spec: Spec, problem: Problem, device: str, backend_name: str | None = None, wanted: frozenset[str] | None = None
+    spec: Spec,
+    problem: Problem,
+    device: str,
+    backend_name: str | None = None,
+    wanted: frozenset[str] | None = None,
+    situation: Situation | None = None,
+    autotune: AutotuneMode | None = None,
 ) -> Compiled:
     """spec -> verify -> plan -> backend -> config -> source and build (or the cache).
 
     With `wanted` (as in `Backend.emit_backward`) the backend is one that has the backward of the plan too, and that is
-    built beside the forward, to be there when it is called for.
+    built beside the forward, to be there when it is called for. `situation` is the call, for which a config may have
+    been measured; `autotune` in place of ATTNGEN_AUTOTUNE.
     """
     verify(spec)
     debug("ir", lambda: text(spec))
@@ -65,28 +75,45 @@ def compile_spec(
     debug("passes", lambda: plan_text(plan))
     backend, refusals = select_backend(plan, device, backend_name, wanted is not None)
     if wanted is not None:
-        build_ahead(plan, backend, wanted)
-    config = choose(plan, backend)
+        build_ahead(plan, backend, wanted, situation, autotune)
+    found = tuned(plan, backend, situation, "forward", autotune)
+    return build(Compiled(plan, backend, None, None, refusals), found)
+
+
+def build(compiled: Compiled, found: Tuned | None) -> Compiled:
+    """The kernel with a config from the database, or with the backend's own: source and build (or the cache)."""
+    plan, backend = compiled.plan, compiled.backend
+    config = backend.configs(plan)[0] if found is None else found.config
     debug("source", lambda: backend.emit(plan, config).text)
-    built = backend.build(plan, config)
-    return Compiled(plan, backend, config, built, refusals)
+    return replace(compiled, config=config, built=backend.build(plan, config), tuned=found is not None)
 
 
-def compile_backward(compiled: Compiled, wanted: frozenset[str]) -> CompiledBackward:
+def compile_backward(
+    compiled: Compiled,
+    wanted: frozenset[str],
+    situation: Situation | None = None,
+    autotune: AutotuneMode | None = None,
+) -> CompiledBackward:
     """The backward of a kernel that was compiled with gradients: config -> source and build (or the cache)."""
     plan, backend = compiled.plan, compiled.backend
-    config = choose_backward(plan, backend)
+    config = choose_backward(plan, backend, situation, autotune)
     debug("source", lambda: backend.emit_backward(plan, config, wanted).text)
     built = backend.build_backward(plan, config, wanted)
     return CompiledBackward(plan, backend, config, built, wanted)
 
 
-def build_ahead(plan: Plan, backend: Backend, wanted: frozenset[str]) -> None:
+def build_ahead(
+    plan: Plan,
+    backend: Backend,
+    wanted: frozenset[str],
+    situation: Situation | None = None,
+    autotune: AutotuneMode | None = None,
+) -> None:
     """Builds a backward into the cache on a thread of its own. Who needs it waits there; who does not, forgets it."""
 
     def build() -> None:
         with contextlib.suppress(Exception):  # it comes again, in the thread that asks for the backward
-            backend.build_backward(plan, choose_backward(plan, backend), wanted)
+            backend.build_backward(plan, choose_backward(plan, backend, situation, autotune), wanted)
 
     threading.Thread(target=build, name="attngen-build", daemon=True).start()
 

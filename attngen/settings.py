@@ -21,7 +21,12 @@ class Settings:
     )
     log: str = field(default="WARNING", metadata={"help": "level of the logger `attngen`: DEBUG, INFO, WARNING, ERROR"})
     backend: str | None = field(default=None, metadata={"help": "use only this backend: cpu, triton, cuda, reference"})
-    autotune: AutotuneMode = field(default="cached", metadata={"help": "off, cached, quick or full (no effect yet)"})
+    autotune: AutotuneMode = field(
+        default="cached", metadata={"help": "off, cached, quick or full: how configs are chosen"}
+    )
+    record: Path | None = field(
+        default=None, metadata={"help": "a file that calls are written down in, for attngen tune --from"}
+    )
     disable_jit: bool = field(
         default=False, metadata={"help": "1: never compile; a kernel that is not in the cache is an error"}
     )
@@ -57,6 +62,7 @@ def current() -> Settings:
         log=_choice("log", given.get("log", "WARNING").upper()),
         backend=_choice("backend", given["backend"]) if "backend" in given else None,
         autotune=cast(AutotuneMode, _choice("autotune", given.get("autotune", "cached"))),
+        record=Path(given["record"]).expanduser() if "record" in given else None,
         disable_jit=given.get("disable_jit", "0").lower() not in ("0", "false", "no", "off"),
         debug=frozenset(_choice("debug", part.strip()) for part in given.get("debug", "").split(",") if part.strip()),
         cxx=given.get("cxx") or os.environ.get("CXX") or None,

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import attngen
-from benchmarks import backward, families, forward, variants, work
+from attngen.autotune.paired import Paired
+from benchmarks import backward, families, forward, tuning, variants, work
 from benchmarks.measure import BUSY, Row, Sample, interleave
 from benchmarks.tables import Results, Section, write
 
@@ -80,3 +81,13 @@ def test_files(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "cpu.md").read_text() == (
         "`python -m benchmarks.cpu`\n\n| work | ms |\n| --- | --- |\n| full | 1.00 |\n\n- note\n"
     )
+
+
+def test_tuning_is_judged_by_intervals() -> None:
+    def within(low: float, high: float) -> str:
+        return tuning._within(Paired(1e-3, 1e-5, (low + high) / 2, low, high, 25), 1.03)
+
+    assert (within(1.0, 1.02), within(1.04, 1.1), within(1.0, 1.1)) == ("yes", "no", "not decided")
+    assert tuning._within(None, 1.03) == "yes"
+    assert tuning.ratio(Paired(1e-3, 1e-5, 1.05, 1.01, 1.1, 25)) == "1.050 (1.010 to 1.100)"
+    assert len(tuning.TABLE) == 12

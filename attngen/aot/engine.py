@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from attngen.autotune.situation import Situation
     from attngen.codegen.bundle.driver import Driver
     from attngen.codegen.bundle.files import Bundle
     from attngen.codegen.bundle.manifest import BundledProblem
@@ -29,12 +30,19 @@ class BundleEngine(Engine):
     """Runs the kernels of a bundle, as an engine runs those that it compiles."""
 
     def __init__(self, bundle: Bundle, spec: Spec, layout: Layout, driver: Driver) -> None:
-        super().__init__(spec, layout, None)
+        super().__init__(spec, layout, None, "off")
         self.bundle, self.driver = bundle, driver
         self._backends: dict[tuple[Problem, str], BundledBackend] = {}
 
     def compiled(
-        self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool, gradients: bool = False
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        inputs: Sequence[Tensor],
+        return_lse: bool,
+        gradients: bool = False,
+        situation: Situation | None = None,
     ) -> Compiled:
         """The kernel of the bundle for these tensors. Raises for what it was not built for, naming the nearest."""
         self._check_lse(return_lse)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from attngen.cli.commands import aot, cache, doctor, explain, list_, show, verify
+from attngen.cli.commands import aot, bench, cache, db, doctor, explain, list_, report, show, tune, verify
 from attngen.cli.logs import logged
 from attngen.errors import AttngenError
 
@@ -42,7 +42,11 @@ app.command("list")(list_.list_)
 app.command("show")(show.show)
 app.command("explain")(explain.explain)
 app.command("verify")(verify.verify)
+app.command("tune")(tune.tune)
+app.command("bench")(bench.bench)
+app.command("report")(report.report)
 app.command("aot")(aot.aot)
+app.add_typer(db.app, name="db")
 app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attngen import settings
-from attngen.autotune.choose import choose
+from attngen.autotune.choose import tuned
+from attngen.autotune.situation import Situation
 from attngen.codegen.backend import Call
 from attngen.codegen.backends import ASKED_FOR, ORDER
 from attngen.codegen.lower.lowered import added_inputs, counted
@@ -38,12 +39,14 @@ def explain(
     verify(spec)
     plan = make_plan(spec, problem)
     backend, refused = select_backend(plan, q.device.type, engine.backend)
-    config = choose(plan, backend)
     names = [i.name for i in (*engine.tensor_inputs, *engine.int_inputs, *engine.float_inputs)]
     values: dict[str, Any] = dict(zip(names, (*tensors, *scalars), strict=True))
     sizes = engine.sizes(q, k, v, tensors)
     n_k = values[spec.space.table].shape[1] * spec.space.page if isinstance(spec.space, Paged) else sizes.n_k
     call = Call(sizes.n_b, sizes.n_h, sizes.n_q, n_k, engine.layout, (q, k, v, *tensors))
+    found = tuned(plan, backend, Situation(engine.structure, call, tuple(scalars)), "forward", engine.autotune)
+    config = backend.configs(plan)[0] if found is None else found.config
+    shown = str(config) if found is None else f"{config} ({found})"
     operands = {"q": q, "k": k, "v": v, **values, **added_inputs(plan, call)}
     tile = getattr(config, "shape", None)
     setting = Setting(
@@ -59,7 +62,7 @@ def explain(
     return Explanation(
         name=spec.name,
         call=_call(setting, problem.dtype, engine.layout, q.device.type),
-        choice=Choice(backend.name, _others(backend.name, refused, engine, q.device.type), str(config), loop(plan)),
+        choice=Choice(backend.name, _others(backend.name, refused, engine, q.device.type), shown, loop(plan)),
         keysets=facts,
         work=work(setting, facts, config),
         rooflines=rooflines(setting, facts),

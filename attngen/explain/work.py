@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from attngen.codegen.plan import BranchPlan, KeySetPlan
+from attngen.codegen.costs import ELEMENT, pair_flops
 from attngen.explain.explanation import KeySetFacts, Work
 from attngen.explain.facts import Setting
-
-ELEMENT = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
 
 
 def work(setting: Setting, facts: tuple[KeySetFacts, ...], config: Any) -> Work:
@@ -31,12 +29,6 @@ def moved(setting: Setting) -> int:
     tensors = [value for value in setting.operands.values() if hasattr(value, "element_size")]
     read = sum(int(t.numel() * t.element_size()) for t in tensors)
     return read + n_b * n_h * n_q * plan.width * ELEMENT[plan.problem.dtype]
-
-
-def pair_flops(branch: BranchPlan, keyset: KeySetPlan) -> int:
-    """Multiplications and additions of the products for one query and one key: scores once more for earlier passes."""
-    scores = 2 if branch.passes else 1
-    return 2 * (scores * sum(dot.width for dot in keyset.dots) + branch.width)
 
 
 def thread_memory(setting: Setting, config: Any) -> int | None:

@@ -22,6 +22,7 @@ from attngen.lift.rewrite import Draft, without_views
 from attngen.lift.support import refusal
 
 if TYPE_CHECKING:
+    from attngen.settings import AutotuneMode
     from attngen.spec import Spec
 
 log = logging.getLogger("attngen")
@@ -39,6 +40,7 @@ class Backend:
     fullgraph: bool = False
     inner: Callable[[GraphModule, Sequence[Any]], Run] | None = None
     kernels: str | None = None
+    autotune: AutotuneMode | None = None
     lifted: list[Spec] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
 
@@ -49,7 +51,7 @@ class Backend:
         return hash(self._options())
 
     def _options(self) -> tuple[Any, ...]:
-        return (self.fullgraph, self.inner, self.kernels)
+        return (self.fullgraph, self.inner, self.kernels, self.autotune)
 
     def __call__(self, module: GraphModule, inputs: Sequence[Any]) -> Run:
         original = GraphModule(module, copy.deepcopy(module.graph))
@@ -79,7 +81,7 @@ class Backend:
                 refused.append(reason)
                 continue
             draft = Draft(graph, found)
-            kernel = Kernel(found.spec, backend=self.kernels)
+            kernel = Kernel(found.spec, backend=self.kernels, autotune=self.autotune)
             q, k, v = (example(node) for node in draft.operands)
             inputs = {name: example(node) for name, node in draft.inputs.items()}
             why = refusal(kernel, q, k, v, inputs, wants_gradients(q, k, v, *inputs.values()))

@@ -14,6 +14,7 @@ from attngen.errors import SpecError
 from attngen.lift.backend import Backend
 from attngen.lift.explanation import Recovered, explained
 from attngen.lift.unsupported import in_users_words
+from attngen.settings import AutotuneMode
 
 MODES = ("default", "max-autotune")
 
@@ -78,13 +79,19 @@ def compiled(function: Any, backend: Backend, dynamic: bool | None) -> Any:
 
 
 def made(
-    function: Any, fullgraph: bool = False, dynamic: bool | None = None, mode: str | None = None, backend: Any = None
+    function: Any,
+    fullgraph: bool = False,
+    dynamic: bool | None = None,
+    mode: str | None = None,
+    backend: Any = None,
+    autotune: AutotuneMode | None = None,
 ) -> Backend:
     """The backend for the options of `attngen.compile`."""
     if mode not in (None, *MODES):
         raise SpecError(f"mode: got {mode!r}; allowed: {', '.join(MODES)}")
     name = str(getattr(function, "__name__", type(function).__name__))
+    chosen = autotune or ("full" if mode == "max-autotune" else None)
     if backend is None or backend in settings.CHOICES["backend"]:
-        return Backend(name, fullgraph, None, backend)
+        return Backend(name, fullgraph, None, backend, chosen)
     inner: Any = torch._dynamo.lookup_backend(backend)
-    return Backend(name, fullgraph, inner, None)
+    return Backend(name, fullgraph, inner, None, chosen)

@@ -7,9 +7,12 @@ import logging
 import os
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from attngen import settings
+from attngen.autotune.choose import tuned
+from attngen.autotune.key import structure
+from attngen.autotune.situation import Situation
 from attngen.codegen.backend import BackwardLaunch, Call, Launch
 from attngen.codegen.derive.passes import last_declared
 from attngen.codegen.lower.lowered import lowered
@@ -20,17 +23,20 @@ from attngen.codegen.saved import saved_columns
 from attngen.errors import InputError
 from attngen.ir.expr import postorder
 from attngen.ir.nodes import Concat, Layout, Project, Spec
+from attngen.ir.text import text as text_of
 from attngen.ir.walk import expressions, views
-from attngen.pipeline import Compiled, compile_backward, compile_spec, select_backend
+from attngen.pipeline import Compiled, build, compile_backward, compile_spec, select_backend
 from attngen.runtime.call import DTYPES, Sizes, call_sizes, check_operands, dtype_name
 from attngen.runtime.gradients import read_by_expressions, with_memory
 from attngen.runtime.inputs import check_inputs, labelled_sizes, plain_indices
+from attngen.runtime.tuning import attend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
+    from attngen.settings import AutotuneMode
 
 MOST_LAUNCHES = 1024
 """Sets of shapes that are kept per spec; a program with more of them prepares anew."""
@@ -51,14 +57,15 @@ def remember(spec: Spec, text: str) -> str:
     lines = [(n.source.file, n.source.line, n.source.column) for n in postorder(*expressions(spec)) if n.source]
     place = hashlib.sha256(repr(lines).encode()).hexdigest()[:16]
     WRITTEN[text, place] = spec
+    structure(text)  # kept, so that no call has to wait for it
     return place
 
 
 @lru_cache(maxsize=512)
 def engine(text: str, options: str) -> Engine:
-    """The engine of a spec in text form; `options` is `layout:backend:place:isa`, where all but the first may
+    """The engine of a spec in text form; `options` is `layout:backend:place:isa:autotune`, where all but the first may
     be empty."""
-    layout, backend, place, _ = options.split(":")
+    layout, backend, place, _, *rest = options.split(":")
     if place.startswith(BUNDLE):
         # A program that torch saved may come without its bundle. Compiling instead is what bundles are to avoid.
         if (text, options) not in LOADED:
@@ -69,7 +76,7 @@ def engine(text: str, options: str) -> Engine:
         from attngen.ir.parse import parse
 
         spec = parse(text)
-    return Engine(spec, cast(Layout, layout), backend or None)
+    return Engine(spec, cast(Layout, layout), backend or None, cast("AutotuneMode", "".join(rest)) or None, text)
 
 
 def follow_settings() -> None:
@@ -86,12 +93,25 @@ follow_settings()
 
 
 class Engine:
-    """Compiles on demand, one kernel per problem (dtypes and widths), one launch per set of shapes."""
+    """Compiles on demand, one kernel per problem (dtypes and widths), one launch per set of shapes.
 
-    def __init__(self, spec: Spec, layout: Layout, backend: str | None) -> None:
+    Where configs were tuned, lengths of another size may get a kernel with another one. `written` is the text form of
+    the spec; `autotune` stands in place of ATTNGEN_AUTOTUNE.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        layout: Layout,
+        backend: str | None,
+        autotune: AutotuneMode | None = None,
+        written: str | None = None,
+    ) -> None:
         self.spec = spec
         self.layout = layout
         self.backend = backend
+        self.autotune = autotune
+        self.structure = structure(written or text_of(spec))
         self.tensor_inputs = tuple(i for i in spec.inputs if i.axes)
         self.int_inputs = tuple(i for i in spec.inputs if not i.axes and i.type != "float")
         self.float_inputs = tuple(i for i in spec.inputs if not i.axes and i.type == "float")
@@ -102,7 +122,7 @@ class Engine:
         self.wide = self.viewed.union(name for name in projections if name is not None)
         self.indexed = plain_indices(spec)
         self.read = read_by_expressions(spec)
-        self._compiled: dict[tuple[str, Problem, bool, bool], Compiled] = {}
+        self._compiled: dict[tuple[str, Problem, bool, bool], dict[Any, Compiled]] = {}
         self._launches: dict[tuple[object, ...], Launch] = {}
         self._backward_launches: dict[tuple[object, ...], BackwardLaunch] = {}
 
@@ -129,7 +149,8 @@ class Engine:
         if launch is None:
             if len(self._launches) >= MOST_LAUNCHES:
                 self._launches.clear()
-            launch = self._launches[key] = self._prepare(q, k, v, inputs, return_lse, save)
+            launch = self._prepare(q, k, v, inputs, (*ints, *floats), return_lse, save)
+            self._launches[key] = launch
         return launch(q, k, v, inputs, (*ints, *floats), save)
 
     def backward(
@@ -157,7 +178,7 @@ class Engine:
         if launch is None:
             if len(self._backward_launches) >= MOST_LAUNCHES:
                 self._backward_launches.clear()
-            launch = self._prepare_backward(q, k, v, inputs, dlse is not None, wanted)
+            launch = self._prepare_backward(q, k, v, inputs, (*ints, *floats), dlse is not None, wanted)
             self._backward_launches[key] = launch
         if dlse is not None and not dlse.is_contiguous():
             dlse = dlse.contiguous()
@@ -178,19 +199,41 @@ class Engine:
         return replace(problem, operands=tuple(replace(o, width=int(o.width)) for o in problem.operands))
 
     def compiled(
-        self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool, gradients: bool = False
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        inputs: Sequence[Tensor],
+        return_lse: bool,
+        gradients: bool = False,
+        situation: Situation | None = None,
     ) -> Compiled:
-        """The kernel for the dtypes and widths of these tensors, built on first use."""
+        """The kernel for the dtypes and widths of these tensors, built on first use. `situation` is the call, where a
+        config that was measured for calls like it is wanted."""
         problem = self.problem(q, k, v, inputs, return_lse)
         self._check_lse(return_lse)
         place = (q.device.type, problem, gradients, bare_tf32(q.device.type))
-        found = self._compiled.get(place)
-        if found is None:
+        kept = self._compiled.setdefault(place, {})
+        if not kept:
             asked = frozenset(n for n, t in zip(self.operands[3:], inputs, strict=True) if t.requires_grad)
             wanted = asked & self.read if gradients else None
-            found = compile_spec(self.spec, problem, q.device.type, self.backend, wanted)
-            self._compiled[place] = found
-        return found
+            found = compile_spec(self.spec, problem, q.device.type, self.backend, wanted, situation, self.autotune)
+            kept[found.config if found.tuned else None] = found
+            return found
+        known = next(iter(kept.values()))
+        said = tuned(known.plan, known.backend, situation, "forward", self.autotune)
+        config = None if said is None else said.config
+        if config not in kept:
+            kept[config] = build(known, said)
+        return kept[config]
+
+    def situation(
+        self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], numbers: Sequence[float] = ()
+    ) -> Situation:
+        """A call, as the database of configs sees it; the numbers are the integers, then the floats, of its inputs."""
+        sizes = self.sizes(q, k, v, inputs)
+        call = Call(sizes.n_b, sizes.n_h, sizes.n_q, sizes.n_k, self.layout, (q, k, v, *inputs))
+        return Situation(self.structure, call, tuple(numbers))
 
     def saved_columns(self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool) -> int:
         """The columns of the rows that `forward` saves for these tensors; nothing is built."""
@@ -219,25 +262,41 @@ class Engine:
         return self.sizes(q, k, v, inputs), sum(widths) if isinstance(combine, Concat) else widths[0]
 
     def _prepare(
-        self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool, save: bool
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        inputs: Sequence[Tensor],
+        numbers: Sequence[float],
+        return_lse: bool,
+        save: bool,
     ) -> Launch:
         check_operands(self._viewed(q, k, v, inputs), self.layout)
         sizes = self.sizes(q, k, v, inputs)
         expected = labelled_sizes(self.spec, sizes, dict(zip(self.operands[3:], inputs, strict=True)))
         check_inputs(self.tensor_inputs, inputs, expected, q.device, self.viewed, self.indexed)
-        compiled = self.compiled(q, k, v, inputs, return_lse, save)
-        call = Call(sizes.n_b, sizes.n_h, sizes.n_q, sizes.n_k, self.layout, (q, k, v, *inputs))
-        return compiled.backend.prepare(compiled.built, compiled.plan, call)
+        situation = self.situation(q, k, v, inputs, numbers)
+        compiled = self.compiled(q, k, v, inputs, return_lse, save, situation)
+        if attend(self.autotune, compiled.plan, compiled.backend, situation):
+            compiled = self.compiled(q, k, v, inputs, return_lse, save, situation)
+        return compiled.backend.prepare(compiled.built, compiled.plan, situation.call)
 
     def _prepare_backward(
-        self, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor], return_lse: bool, wanted: Sequence[bool]
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        inputs: Sequence[Tensor],
+        numbers: Sequence[float],
+        return_lse: bool,
+        wanted: Sequence[bool],
     ) -> BackwardLaunch:
-        compiled = self.compiled(q, k, v, inputs, return_lse, True)
+        situation = self.situation(q, k, v, inputs, numbers)
+        compiled = self.compiled(q, k, v, inputs, return_lse, True, situation)
         names = frozenset(n for n, asked in zip(self.operands, wanted, strict=True) if asked and n in self.read)
-        backward = compile_backward(compiled, names)
-        sizes = self.sizes(q, k, v, inputs)
-        call = Call(sizes.n_b, sizes.n_h, sizes.n_q, sizes.n_k, self.layout, (q, k, v, *inputs))
-        launch = backward.backend.prepare_backward(backward.built, backward.plan, call, names)
+        attend(self.autotune, compiled.plan, compiled.backend, situation, "backward", names)
+        backward = compile_backward(compiled, names, situation, self.autotune)
+        launch = backward.backend.prepare_backward(backward.built, backward.plan, situation.call, names)
         return with_memory(launch, (q, k, v, *inputs), wanted)
 
     def _check_lse(self, return_lse: bool) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import torch
 
+from attngen.autotune.timing import Sample, timer
 from attngen.codegen.devices import named
 from benchmarks.gpu.place import clocks
 from benchmarks.gpu.session import Result, Session
-from benchmarks.gpu.timing import Sample, timer
 
 RUNS = 20
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from attngen.autotune.timing import figures, interleave, timer
 from attngen.errors import AttngenError
 from benchmarks.gpu import peers
 from benchmarks.gpu.candidates import every_backward, forward_candidates
@@ -19,7 +20,6 @@ from benchmarks.gpu.sampled import error, rows_of
 from benchmarks.gpu.session import Result, Session, Unit, reason_of
 from benchmarks.gpu.subjects import best, forced
 from benchmarks.gpu.table_report import report as report
-from benchmarks.gpu.timing import figures, interleave, timer
 
 OWN = "own"
 """In place of a config: the one that the library takes by itself."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
+from attngen.autotune import static
+from attngen.autotune.spaces.triton import joined
+from attngen.autotune.timing import Times, figures, interleave, timer
 from attngen.errors import AttngenError
-from benchmarks.gpu import static
-from benchmarks.gpu.candidates import joined
 from benchmarks.gpu.report import excuse
 from benchmarks.gpu.sampled import error, rows_of
 from benchmarks.gpu.session import Result, Session, Unit, reason_of
 from benchmarks.gpu.subjects import Subject, forced, subjects
-from benchmarks.gpu.timing import Times, figures, interleave, timer
 from benchmarks.gpu.tune_report import STATIC
 from benchmarks.gpu.tune_report import report as report
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from attngen.autotune.timing import DeviceTimer, interleave
 from benchmarks.gpu import tools
 from benchmarks.gpu.__main__ import COMMANDS, folder
 from benchmarks.gpu.candidates import every_backward, forward_candidates
@@ -25,7 +26,6 @@ from benchmarks.gpu.rows import rows, works
 from benchmarks.gpu.session import Options, Session, Unit
 from benchmarks.gpu.subjects import best
 from benchmarks.gpu.supervise import Watch, watch
-from benchmarks.gpu.timing import DeviceTimer, interleave
 from benchmarks.gpu.works import Work
 
 ROOT = Path(__file__).parents[2]

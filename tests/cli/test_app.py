@@ -24,7 +24,7 @@ def test_help_lists_the_commands_that_exist_and_no_others(run: Run) -> None:
     result = run("--help")
     assert result.exit_code == 0
     listed = [line.split()[0] for line in result.output.partition("Commands:")[2].splitlines() if line.strip()]
-    assert listed == ["list", "show", "explain", "verify", "aot", "doctor", "cache"]
+    assert listed == ["list", "show", "explain", "verify", "tune", "bench", "report", "aot", "doctor", "db", "cache"]
     assert "..." not in result.output.partition("Commands:")[2]
 
 
@@ -53,7 +53,7 @@ def test_debug_keeps_the_traceback(tmp_path: Path) -> None:
 
 
 def test_an_unknown_command_is_refused(run: Run) -> None:
-    assert run("tune").exit_code == 2
+    assert run("tuna").exit_code == 2
 
 
 def test_a_bad_environment_is_one_line(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def parameters(module: nn.Module) -> list[Tensor]:
 def built(attention: Any) -> list[str]:
     """Configs and addresses in the cache of everything that ran."""
     found = []
-    for compiled in attention.kernel.engine()._compiled.values():
+    for compiled in (each for kept in attention.kernel.engine()._compiled.values() for each in kept.values()):
         backward = compile_backward(compiled, frozenset({"slopes"}))
         found += [f"{each.config} {each.built.directory.name}" for each in (compiled, backward)]
     return found

@@ -6,8 +6,9 @@ that one axis has; so is that of full ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -109,9 +110,13 @@ def shapes(dims: tuple[int, ...], volume: int) -> list[tuple[int, ...]]:
     return found
 
 
-def best_shape(every: list[tuple[AxisRanges, ...]], dims: tuple[int, ...], volume: int) -> tuple[int, ...]:
+def best_shape(every: Sequence[tuple[AxisRanges, ...]], dims: tuple[int, ...], volume: int) -> tuple[int, ...]:
     """The shape whose tiles visit fewest pairs for these axes of key sets; near to a cube where that is not known."""
+    return _best_shape(tuple(every), dims, volume)
 
+
+@lru_cache(maxsize=256)
+def _best_shape(every: tuple[tuple[AxisRanges, ...], ...], dims: tuple[int, ...], volume: int) -> tuple[int, ...]:
     def cost(sides: tuple[int, ...]) -> tuple[float, ...]:
         boxes = Boxes(dims, sides)
         found = [box_visits(axes, boxes) for axes in every]

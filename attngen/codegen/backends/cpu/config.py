@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,8 +11,12 @@ from attngen.codegen.analysis.boxes import best_shape
 from attngen.codegen.boxes import Boxes
 from attngen.codegen.plan import Plan
 from attngen.codegen.tiling import box_axes
+from attngen.errors import InputError
 from attngen.ir.expr import const
 from attngen.ir.nodes import Grid
+
+FORM = "ISA q48 k192 g16 qk6x4 pv6x4, and for a grid box4x8"
+_TEXT = re.compile(r"(\w+) q(\d+) k(\d+) g(\d+) qk(\d+)x(\d+) pv(\d+)x(\d+)(?: box(\d+(?:x\d+)*))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,17 @@ class CpuConfig:
             f"{self.isa} q{self.query_tile} k{self.key_tile} g{self.group} "
             f"qk{self.score_rows}x{self.score_vectors} pv{self.value_rows}x{self.value_vectors}{box}"
         )
+
+    @classmethod
+    def parse(cls, text: str) -> CpuConfig:
+        """The config that `str` gives this text of. Raises `InputError` for any other text."""
+        found = _TEXT.fullmatch(text)
+        if found is None:
+            raise InputError(f"config: got {text!r}; allowed: {FORM}")
+        isa, *numbers, box = found.groups()
+        q, k, group, *registers = map(int, numbers)
+        sides = tuple(map(int, box.split("x"))) if box else ()
+        return cls(isa, q, k, group, registers[0], registers[1], registers[2], registers[3], sides)
 
 
 Reach = Literal["all", "prefix", "some"]

@@ -49,9 +49,11 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class TritonBackend:
-    """Generated Triton for one type of device."""
+    """Generated Triton for one type of device. `major`: of the compute capability of a GPU that need not be here; else
+    configs are for the one at hand."""
 
     device: str = "cuda"
+    major: int | None = None
 
     @property
     def name(self) -> str:
@@ -66,10 +68,14 @@ class TritonBackend:
             target = lowered(plan)
             small = replace(default(target), block_m=32, block_n=32, box_m=(), box_n=())
             return (in_boxes(small, target),)
+        return (self._as_told(default(lowered(plan), self._capability())),)
+
+    def _capability(self) -> int:
+        if self.major is not None:
+            return self.major
         import torch
 
-        found = default(lowered(plan), torch.cuda.get_device_capability()[0])
-        return (self._as_told(found),)
+        return torch.cuda.get_device_capability()[0]
 
     def _as_told(self, config: TritonConfig) -> TritonConfig:
         """The config on this machine: torch says whether tf32 will do for float32."""
@@ -125,9 +131,7 @@ class TritonBackend:
             small = replace(self.configs(plan)[0], precision="ieee")
             runs = replace(small, box_m=(), box_n=())
             return (GradientConfig(small, in_boxes(runs, lowered(plan), by_keys=True)),)
-        import torch
-
-        found = default_backward(lowered(plan), torch.cuda.get_device_capability()[0])
+        found = default_backward(lowered(plan), self._capability())
         return (GradientConfig(self._as_told(found.queries), self._as_told(found.keys)),)
 
     def emit_backward(self, plan: Plan, config: GradientConfig, wanted: frozenset[str]) -> SourceFile:

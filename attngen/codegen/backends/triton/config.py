@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Literal
+from typing import Literal, get_args
 
 from attngen.codegen.analysis import IndexClass, accesses, turned_ranges
 from attngen.codegen.analysis.blocks import common_blocks
@@ -14,6 +15,17 @@ from attngen.codegen.plan import Plan
 from attngen.codegen.tiling import box_axes
 from attngen.errors import InputError
 from attngen.ir.nodes import Grid
+
+Lookups = Literal["inline", "load"]
+Loops = Literal["split", "one"]
+Loads = Literal["pointer", "descriptor"]
+
+FORM = "m128 n64 w8 s2 tf32x3 inline split pointer, then specialize, box_m4x32 and box_n8x8 where they apply"
+_BOX = r"(?: box_{}(\d+(?:x\d+)*))?"
+_TEXT = re.compile(
+    rf"m(\d+) n(\d+) w(\d+) s(\d+) (ieee|tf32x3|tf32) ({'|'.join(get_args(Lookups))}) ({'|'.join(get_args(Loops))}) "
+    rf"({'|'.join(get_args(Loads))})( specialize)?{_BOX.format('m')}{_BOX.format('n')}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +45,9 @@ class TritonConfig:
     num_warps: int
     num_stages: int
     precision: str
-    lookups: Literal["inline", "load"] = "inline"
-    loops: Literal["split", "one"] = "split"
-    loads: Literal["pointer", "descriptor"] = "pointer"
+    lookups: Lookups = "inline"
+    loops: Loops = "split"
+    loads: Loads = "pointer"
     specialize: bool = False
     box_m: tuple[int, ...] = ()
     box_n: tuple[int, ...] = ()
@@ -55,8 +67,20 @@ class TritonConfig:
     def __str__(self) -> str:
         tile = f"m{self.block_m} n{self.block_n} w{self.num_warps} s{self.num_stages}"
         roles = " specialize" if self.specialize else ""
-        boxes = "".join(f" box{'x'.join(map(str, box))}" for box in (self.box_m, self.box_n) if box)
+        sides = (("box_m", self.box_m), ("box_n", self.box_n))
+        boxes = "".join(f" {name}{'x'.join(map(str, box))}" for name, box in sides if box)
         return f"{tile} {self.precision} {self.lookups} {self.loops} {self.loads}{roles}{boxes}"
+
+    @classmethod
+    def parse(cls, text: str) -> TritonConfig:
+        """The config that `str` gives this text of. Raises `InputError` for any other text."""
+        found = _TEXT.fullmatch(text)
+        if found is None:
+            raise InputError(f"config: got {text!r}; allowed: {FORM}")
+        m, n, warps, stages, precision, lookups, loops, loads, roles, *boxes = found.groups()
+        box_m, box_n = (tuple(map(int, box.split("x"))) if box else () for box in boxes)
+        numbers = int(m), int(n), int(warps), int(stages)
+        return cls(*numbers, precision, lookups, loops, loads, roles is not None, box_m, box_n)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +99,15 @@ class GradientConfig:
 
     def __str__(self) -> str:
         return f"queries {self.queries}; keys {self.keys}"
+
+    @classmethod
+    def parse(cls, text: str) -> GradientConfig:
+        """The config that `str` gives this text of. Raises `InputError` for any other text."""
+        queries, separator, keys = text.partition("; ")
+        if not separator or not queries.startswith("queries ") or not keys.startswith("keys "):
+            raise InputError(f"config: got {text!r}; allowed: queries CONFIG; keys CONFIG, each {FORM}")
+        parts = queries.removeprefix("queries "), keys.removeprefix("keys ")
+        return cls(*(TritonConfig.parse(part) for part in parts))
 
 
 def tiles_of_queries(config: TritonConfig, plan: Plan, n_q: int) -> int:

@@ -1,6 +1,6 @@
 """The static stage: the kernels of a config are built and looked at in a process of their own, before they may run.
 
-    python -m benchmarks.gpu.static
+    python -m attngen.autotune.static
 
 takes a job (pickled) on stdin and prints JSON. What passes is built into Triton's cache too, where the launch finds it.
 """
@@ -43,21 +43,23 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Job:
     """The kernels of a config, and the architecture that they are built for. `given` are those that are as in the
-    library's own config: what is said against them is no reason to refuse another one."""
+    library's own config: what is said against them is no reason to refuse another one. `launched`: they are to run
+    here, so they are built into Triton's cache as well."""
 
     path: Path
     entries: tuple[Entry, ...]
     given: frozenset[str]
     arch: str
+    launched: bool = True
 
     @classmethod
-    def of(cls, built: Any, own: Any, arch: str) -> Job:
+    def of(cls, built: Any, own: Any, arch: str, launched: bool = True) -> Job:
         """Of what `build` or `build_backward` of the Triton backend gave for a config and for the library's own."""
         entries = [_entry(name, variants) for name, variants in built.kernels.items()]
         given = frozenset(e.name for e in entries if e.config == own.kernels[e.name]._config)
         # What is new first: it decides.
         entries.sort(key=lambda entry: entry.name in given)
-        return cls(built.directory / SOURCE, tuple(entries), given, arch)
+        return cls(built.directory / SOURCE, tuple(entries), given, arch, launched)
 
 
 def _entry(name: str, variants: Any) -> Entry:
@@ -68,7 +70,7 @@ def _entry(name: str, variants: Any) -> Entry:
 def look(jobs: Mapping[str, Job]) -> Iterator[tuple[str, dict[str, Any]]]:
     """What each job takes of the machine, or why it is out, as they are done; as many at a time as there are cores."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        running = {pool.submit(_look, job): name for name, job in jobs.items()}
+        running = {pool.submit(look_at, job): name for name, job in jobs.items()}
         try:
             for done in as_completed(running):
                 yield running[done], done.result()
@@ -77,9 +79,11 @@ def look(jobs: Mapping[str, Job]) -> Iterator[tuple[str, dict[str, Any]]]:
                 future.cancel()
 
 
-def _look(job: Job) -> dict[str, Any]:
+def look_at(job: Job) -> dict[str, Any]:
+    """What one job takes of the machine, or why it is out; it is built in a process of its own."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "benchmarks.gpu.static"]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    command = [sys.executable, "-m", "attngen.autotune.static"]
     try:
         done = subprocess.run(
             command, input=pickle.dumps(job), capture_output=True, env=environment, timeout=LONGEST, check=False
@@ -118,7 +122,7 @@ def serve(job: Job) -> dict[str, Any]:
         if told and entry.name not in job.given:
             return {"refused": " ".join(told), "resources": resources}
         remarks += told
-    for entry in job.entries:
+    for entry in job.entries if job.launched else ():
         _into_the_cache(job, entry)
     return {"resources": resources, "remarks": remarks}
 
@@ -134,6 +138,6 @@ def _into_the_cache(job: Job, entry: Entry) -> None:
 
 
 if __name__ == "__main__":
-    from benchmarks.gpu import static  # the class of the job is that of the module, not of the program
+    from attngen.autotune import static  # the class of the job is that of the module, not of the program
 
     print(json.dumps(static.serve(pickle.loads(sys.stdin.buffer.read()))))

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any, Protocol
 
-import torch
-
 Call = Callable[[], object]
 HOLD = 2_000_000
 """Cycles, about a millisecond, that the device waits before a timed call: meanwhile the host queues the call."""
@@ -30,10 +28,14 @@ class DeviceTimer:
     """CUDA events."""
 
     def __init__(self) -> None:
+        import torch
+
         cache = torch.cuda.get_device_properties().L2_cache_size
         self.flushed = torch.empty(max(4 * cache, 256 << 20), dtype=torch.uint8, device="cuda")
 
     def seconds(self, call: Call, cold: bool) -> float:
+        import torch
+
         event: Any = torch.cuda.Event
         start, end = (event(enable_timing=True) for _ in range(2))
         if cold:
@@ -50,7 +52,8 @@ class DeviceTimer:
 
 
 class WallTimer:
-    """The clock on the wall, for dry runs: its numbers say nothing."""
+    """The clock on the wall, for what runs on the CPU. It has no way to empty the caches: a cold call is one without a
+    call before it. Of a device, which goes on after the call, its numbers say nothing."""
 
     def seconds(self, call: Call, cold: bool) -> float:
         if not cold:
