@@ -98,7 +98,8 @@ def tensors(n_q: int, n_k: int, **sizes: Any) -> tuple[Tensor, Tensor, Tensor]:
     return q, k[:, :2], v[:, :3]
 
 
-LATER = (
+LATER: tuple[str, ...] = ("sigmoid", "entmax", "stick-breaking")
+LATER += (
     "softmax-adjusted",
     "softmax1",
     "relu",

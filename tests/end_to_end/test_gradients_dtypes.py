@@ -40,7 +40,11 @@ def names(case: Any) -> str:
     return str(case).removeprefix("torch.")
 
 
-@pytest.mark.parametrize(("name", "dtype"), some(CASES, ("stick-breaking", FP64), ("stick-breaking", BF16)), ids=names)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    some(CASES, ("softmax", FP64), ("affine", FP16), ("stick-breaking", FP64), ("stick-breaking", BF16)),
+    ids=names,
+)
 def test_dtype(name: str, dtype: torch.dtype) -> None:
     score = attngen.scores.Score.of(lambda score, h, kv: score + BIAS[h, kv])
     kernel = kernel_of(attngen.Spec(mask=MASK, score=score, normalizer=NORMALIZERS[name]()))

@@ -25,7 +25,22 @@ def kernel(name: str) -> attngen.Kernel:
 
 
 @pytest.mark.parametrize(
-    "name", some(NORMALIZERS, "relu-squared", "softmax-sink", "affine", "entmax", "lssar", "sigmoid")
+    "name",
+    some(
+        NORMALIZERS,
+        "relu-squared",
+        "softmax-sink",
+        "affine",
+        "entmax",
+        "lssar",
+        "sigmoid",
+        "cog",
+        "laplace",
+        "none",
+        "relu",
+        "sparsemax",
+        "softplus-l1",
+    ),
 )
 def test_many_tiles_of_keys_and_few_queries(name: str) -> None:
     for n_q, n_k in [(91, 700), (1, 3001), (3, 500)]:

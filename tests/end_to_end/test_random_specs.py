@@ -17,6 +17,7 @@ from attngen.ir.nodes import Affine, Branch, Concat, Spec
 from attngen.ir.normalizer import Streaming
 from tests.codegen.printers.random_trees import tree
 from tests.end_to_end.oracle import check, error, kernel_of, operands
+from tests.kinds import some
 
 pytestmark = pytest.mark.cxx
 SYMBOLS = ("q", "h", "b", "kv", "n_q", "n_k")
@@ -95,7 +96,7 @@ FINE |= {"minimum", "erf", "sin", "cos", "expm1", "safe_div", "eq"}
 SEEDS = list(islice((seed for seed in count() if well_defined(spec(seed), 33, 70)), COUNT))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", some(SEEDS, *SEEDS[5:]))
 def test_random_spec(seed: int) -> None:
     given = spec(seed)
     kernel = kernel_of(given)

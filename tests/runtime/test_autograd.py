@@ -32,7 +32,7 @@ SPECS: dict[str, Callable[[], attngen.Spec]] = {
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", some(SPECS, "relu", "scaled", "window"))
+@pytest.mark.parametrize("name", some(SPECS, "sigmoid", "causal", "relu", "scaled", "window"))
 def test_queries_keys_values(name: str, backend: str | None) -> None:
     kernel = attngen.compile(SPECS[name](), backend=backend)
     qkv = leaves(*operands(h=4, hk=4 if name == "differential" else 2, n_q=21, n_k=18, dv=8))

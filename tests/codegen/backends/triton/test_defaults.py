@@ -15,6 +15,7 @@ from attngen.codegen.backends.triton.lint import complaints, lint
 from attngen.codegen.devices import built_for
 from tests.codegen.backends.triton.ledger import build, linted
 from tests.codegen.backends.triton.matrix import source
+from tests.kinds import some
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 
@@ -47,7 +48,7 @@ def test_single_elements_are_read_past_the_pipeline() -> None:
 ENGINE = TritonConfig(128, 64, 4, 2, "tf32x3", loops="one", loads="descriptor", specialize=True)
 
 
-@pytest.mark.parametrize("name", ["causal", "causal head"])
+@pytest.mark.parametrize("name", some(["causal", "causal head"], "causal"))
 def test_specialised_warps(name: str) -> None:
     found = linted(source(name, "sm_90", 128, "forward", config=ENGINE))
     assert found["complaints"] == []
@@ -60,6 +61,7 @@ def test_specialised_warps_that_triton_drops_are_noticed(change: dict[str, Any])
     assert any("dropped in silence" in complaint for complaint in found["complaints"])
 
 
+@pytest.mark.slow
 def test_descriptors_take_fewer_registers() -> None:
     config = TritonConfig(128, 64, 8, 2, "tf32x3")
     pointers = linted(source("causal", "sm_90", 64, "forward", config=config))
