@@ -15,6 +15,7 @@ from attngen.ir.expr import op, sym
 from attngen.ir.nodes import Branch, Dot, Input, KeySet, Spec, View
 from attngen.spec import Segments
 from tests.end_to_end.oracle import check, error, kernel_of, operands, random
+from tests.kinds import some
 
 pytestmark = pytest.mark.cxx
 
@@ -22,11 +23,10 @@ SOFTMAX = normalizers.softmax().ir
 LONG = 3001
 
 
-@pytest.mark.parametrize(
-    ("dtype", "d"),
-    [(torch.float32, 64), (torch.bfloat16, 64), (torch.bfloat16, 20), (torch.float16, 20), (torch.float64, 20)],
-    ids=str,
-)
+TYPES = [(torch.float32, 64), (torch.bfloat16, 64), (torch.bfloat16, 20), (torch.float16, 20), (torch.float64, 20)]
+
+
+@pytest.mark.parametrize(("dtype", "d"), some(TYPES, (torch.bfloat16, 64), (torch.float64, 20)), ids=str)
 def test_lengths_and_heads(dtype: torch.dtype, d: int) -> None:
     kernel = kernel_of(attngen.Spec(mask=masks.causal(align="bottom_right")))
     for n_q in (1, 2, 4, 5, 23):

@@ -12,6 +12,7 @@ from attngen import masks, normalizers, scores, weights
 from attngen.codegen.backends.cpu.isa import choose
 from attngen.errors import InputError
 from tests.end_to_end.oracle import check, operands, random
+from tests.kinds import some
 
 pytestmark = pytest.mark.cxx
 N = 150
@@ -37,8 +38,12 @@ KINDS = [("causal", torch.bfloat16), ("causal", torch.float16)]
 CASES = [*((name, torch.float32) for name in SPECS), *KINDS]
 
 
+LATER = [("vsum", torch.float32), ("stick_breaking", torch.float32), ("causal", torch.float16)]
+IDS = [f"{n}-{str(t).removeprefix('torch.')}" for n, t in CASES]
+
+
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize(("name", "dtype"), CASES, ids=[f"{n}-{str(t).removeprefix('torch.')}" for n, t in CASES])
+@pytest.mark.parametrize(("name", "dtype"), some(CASES, *LATER), ids=IDS)
 def test_values(name: str, dtype: torch.dtype, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if isa == choose() and name != "causal":
         pytest.skip(f"{isa} is what all other tests run here")
