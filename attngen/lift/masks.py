@@ -14,28 +14,29 @@ in a kernel.
 SEEN, UNSEEN, NOTHING = const(True), const(False), const(0.0)
 
 
-def split(expr: Expr) -> tuple[Expr, Expr]:
-    """(mask, score) of a score: the mask is true where the key is present."""
+def split(expr: Expr, factor: float = 1.0) -> tuple[Expr, Expr]:
+    """(mask, score) of a score: the mask is true where the key is present. The score is multiplied by `factor` later:
+    a temperature may bring a constant near again that was far below."""
     match expr:
         case Op(name="where", args=(condition, a, b)):
-            return _chosen(condition, a, b, expr)
+            return _chosen(condition, a, b, expr, factor)
         case Op(name="add", args=(a, b)):
-            (seen_a, rest_a), (seen_b, rest_b) = split(a), split(b)
+            (seen_a, rest_a), (seen_b, rest_b) = split(a, factor), split(b, factor)
             if seen_a == SEEN == seen_b:
                 return SEEN, expr
             return _both(seen_a, seen_b), fold("add", (rest_a, rest_b), expr.source)
         case Op(name="sub", args=(a, b)):
-            seen, rest = split(a)
-            (far, other) = split(_negative(b))
+            seen, rest = split(a, factor)
+            (far, other) = split(_negative(b), factor)
             if far != SEEN:
                 return _both(seen, far), fold("add", (rest, other), expr.source)
             return (SEEN, expr) if seen == SEEN else (seen, fold("sub", (rest, b), expr.source))
-        case Op(name="mul" | "truediv" as name, args=(a, Const(value=value) as factor)) if value > 0:
-            seen, rest = split(a)
-            return (SEEN, expr) if seen == SEEN else (seen, fold(name, (rest, factor), expr.source))
-        case Op(name="mul", args=(Const(value=value) as factor, a)) if value > 0:
-            seen, rest = split(a)
-            return (SEEN, expr) if seen == SEEN else (seen, fold("mul", (factor, rest), expr.source))
+        case Op(name="mul" | "truediv" as name, args=(a, Const(value=value) as by)) if value > 0:
+            seen, rest = split(a, factor * value if name == "mul" else factor / value)
+            return (SEEN, expr) if seen == SEEN else (seen, fold(name, (rest, by), expr.source))
+        case Op(name="mul", args=(Const(value=value) as by, a)) if value > 0:
+            seen, rest = split(a, factor * value)
+            return (SEEN, expr) if seen == SEEN else (seen, fold("mul", (by, rest), expr.source))
     return SEEN, expr
 
 
@@ -47,16 +48,16 @@ def _negative(expr: Expr) -> Expr:
     return NOTHING
 
 
-def _side(expr: Expr) -> tuple[Expr, Expr]:
+def _side(expr: Expr, factor: float) -> tuple[Expr, Expr]:
     """One side of a choice; a constant far below others is no score."""
     match expr:
-        case Const(value=value) if value <= FAR:
+        case Const(value=value) if value * factor <= FAR:
             return UNSEEN, NOTHING
-    return split(expr)
+    return split(expr, factor)
 
 
-def _chosen(condition: Expr, a: Expr, b: Expr, expr: Expr) -> tuple[Expr, Expr]:
-    (seen_a, rest_a), (seen_b, rest_b) = _side(a), _side(b)
+def _chosen(condition: Expr, a: Expr, b: Expr, expr: Expr, factor: float) -> tuple[Expr, Expr]:
+    (seen_a, rest_a), (seen_b, rest_b) = _side(a, factor), _side(b, factor)
     if seen_a == SEEN == seen_b:
         return SEEN, expr
     no = fold("not", (condition,), expr.source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -77,6 +78,14 @@ def test_a_mask_is_taken_out_of_a_score(score: Expr, rest: Expr) -> None:
 def test_what_is_no_mask_stays() -> None:
     for score in (SCORE, op("where", CAUSAL, SCORE, ZERO), op("add", SCORE, const(-1e5)), op("neg", SCORE)):
         assert split(score) == (const(True), score)
+
+
+@pytest.mark.parametrize("cooled", [lambda x: op("mul", x, const(1e-4)), lambda x: op("truediv", x, const(1e4))])
+def test_a_temperature_brings_near_what_was_far_below(cooled: Callable[[Expr], Expr]) -> None:
+    score = cooled(op("where", CAUSAL, SCORE, const(-1e4)))
+    assert split(score) == (const(True), score)
+    mask, _ = split(cooled(op("where", CAUSAL, SCORE, const(-torch.inf))))
+    assert torch.equal(values(mask), values(CAUSAL))
 
 
 @settings(max_examples=60)
