@@ -36,16 +36,10 @@ class Tuned:
         return f"tuned {said.date[:10]}{where}, {gain}{stale}"
 
 
-def choose(plan: Plan, backend: Backend, situation: Situation | None = None, told: AutotuneMode | None = None) -> Any:
-    """The config to build. `situation`: the call that it is for; `told`: in place of ATTNGEN_AUTOTUNE."""
-    found = tuned(plan, backend, situation, "forward", told)
-    return backend.configs(plan)[0] if found is None else found.config
-
-
 def choose_backward(
     plan: Plan, backend: Backend, situation: Situation | None = None, told: AutotuneMode | None = None
 ) -> Any:
-    """The config of the backward to build."""
+    """The config of the backward to build, for a call; `told` in place of ATTNGEN_AUTOTUNE."""
     found = tuned(plan, backend, situation, "backward", told)
     return backend.configs_backward(plan)[0] if found is None else found.config
 
