@@ -76,11 +76,6 @@ class _Estimate:
     count: int
 
 
-def _slower(one: _Estimate, other: _Estimate) -> bool:
-    """Whether one is known to take longer."""
-    return one.mean - other.mean >= SURE * sqrt(one.error**2 + other.error**2)
-
-
 def _estimate(samples: list[Sample], newest: datetime) -> _Estimate:
     weights, means = [], []
     for sample in samples:

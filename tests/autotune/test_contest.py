@@ -67,6 +67,26 @@ def test_a_wrong_config_is_refused(long: bool, monkeypatch: pytest.MonkeyPatch) 
     assert str(other) not in contest.calls
 
 
+@pytest.mark.cxx
+def test_a_config_with_a_wrong_gradient_of_a_learned_tensor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = work_of(alibi(), direction="backward")
+    own = work.target.configs_backward(work.plan)[0]
+    other = replace(own, group=own.group + 1)
+    real = CpuBackend.prepare_backward
+
+    def wrong(self: Any, built: Any, plan: Any, call: Any, wanted: Any) -> Any:
+        launch = real(self, built, plan, call, wanted)
+        if built.config != other:
+            return launch
+        return lambda *given: [t if t is None or t.dim() == 4 else t * 1.001 for t in launch(*given)]
+
+    monkeypatch.setattr(CpuBackend, "prepare_backward", wrong)
+    contest = Contest(work)
+    contest.prepare(str(own))
+    with pytest.raises(Wrong, match=r"its result is off by 1.0e-03 \(allowed: 4.0e-05\)"):
+        contest.prepare(str(other))
+
+
 def test_a_long_call_is_shortened_with_its_inputs() -> None:
     bias = torch.zeros(2, 4, 3000)
     spec = attngen.Spec(
